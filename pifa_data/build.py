@@ -1,0 +1,177 @@
+"""From labelled faces to rows of a store: fit, jitter, crop. A row depends on (seed, face, copy) alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from pifa_data.boxes import GROW, JITTER_SCALE, JITTER_SHIFT, face_rng, jitter_box, square_of, tight_box
+from pifa_data.camera import crop_camera, pose_angles
+from pifa_data.errors import ImageError
+from pifa_data.faces import Face
+from pifa_data.fitting import Fits, LandmarkFitter
+from pifa_data.images import CropSource, read_image
+from pifa_data.schemes import get_scheme
+
+OUTSIDE = 0.5
+"""Share of labelled points outside the image beyond which labels and image do not belong together."""
+
+
+@dataclass(frozen=True)
+class PrepConfig:
+    """What decides the content of a store, beside the faces and the morphable model.
+
+    Attributes:
+        scheme: landmark scheme.
+        copies: crops a face; copy 0 is the unjittered box.
+        size: side of a crop, pixels.
+        seed: of the jitter and of the order of faces and rows.
+        boxes: ``tight`` (around the labelled points) or ``dataset`` (the data set's own).
+        grow: side of the crop over √(w·h) of the box.
+        jitter_shift, jitter_scale: see ``jitter_box``.
+        landmarks: ``2d``, ``3d``, or None for what each face's reader says.
+    """
+
+    scheme: str = "ibug68"
+    copies: int = 20
+    size: int = 114
+    seed: int = 0
+    boxes: str = "tight"
+    grow: float = GROW
+    jitter_shift: float = JITTER_SHIFT
+    jitter_scale: float = JITTER_SCALE
+    landmarks: str | None = None
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Crops and face table of one shard, arrays named as in the store (see ``store.py``)."""
+
+    crops: dict[str, np.ndarray]
+    faces: dict[str, np.ndarray]
+    failures: dict[int, str]
+    """Position of a face that failed, and why; its rows are not valid."""
+
+
+def face_box(face: Face, boxes: str) -> np.ndarray | None:
+    """The unjittered box of a face, ``(4,)`` float64 pixels; None where the data set gives none."""
+    if boxes == "dataset":
+        return None if face.box is None else np.asarray(face.box, dtype=np.float64)
+    return tight_box(face.landmarks, face.visibility)
+
+
+def fit_faces(faces: list[Face], fitter: LandmarkFitter, mirrored: bool = False) -> Fits:
+    """Fit each face by its own landmark kind.
+
+    With ``mirrored``, x is turned over to −x and each label takes its mirror image's number: the labels of the
+    flipped image, in the frame where the flip is about x = 0.
+    """
+    landmarks = np.stack([face.landmarks for face in faces])
+    visibility = np.stack([face.visibility for face in faces])
+    if mirrored:
+        order = get_scheme(faces[0].scheme).mirror
+        landmarks, visibility = landmarks[:, order] * [-1.0, 1.0], visibility[:, order]
+    kinds = np.array([face.kind for face in faces])
+    n, modes = len(faces), fitter.modes
+    params, points, nme = np.zeros((n, 8 + modes)), np.zeros_like(landmarks), np.zeros(n)
+    for kind in np.unique(kinds):
+        at = np.flatnonzero(kinds == kind)
+        fits = fitter.fit(landmarks[at], visibility[at], str(kind))
+        params[at], points[at], nme[at] = fits.params, fits.landmarks, fits.nme
+    return Fits(params, points, nme)
+
+
+def build_rows(faces: list[Face], config: PrepConfig, fitter: LandmarkFitter) -> Rows:
+    """Everything a store holds of ``faces``: F·copies crop rows, face by face, and F rows of the face table."""
+    if config.landmarks is not None:
+        faces = [replace(face, kind=config.landmarks) for face in faces]
+    fits, mirrored = fit_faces(faces, fitter), fit_faces(faces, fitter, mirrored=True)
+    n, copies, size = len(faces), config.copies, config.size
+    points, width = len(faces[0].landmarks), 8 + fitter.modes
+    crops = {
+        "images": np.zeros((n, copies, size, size, 3), np.uint8),
+        "params": np.zeros((n, copies, width), np.float32),
+        "landmarks": np.zeros((n, copies, points, 2), np.float32),
+        "visibility": np.zeros((n, copies, points), np.uint8),
+        "boxes": np.zeros((n, copies, 4), np.float32),
+        "valid": np.zeros((n, copies), bool),
+        "source": np.zeros((n, copies), np.int64),  # position in this shard; the store adds its offset
+        "copy": np.broadcast_to(np.arange(copies, dtype=np.int16), (n, copies)).copy(),
+    }
+    boxes = np.zeros((n, 4), np.float32)
+    failures: dict[int, str] = {}
+    for f, face in enumerate(faces):
+        crops["source"][f] = f
+        try:
+            box = face_box(face, config.boxes)
+            if box is None:
+                raise ImageError("the data set gives no box for this face; use --boxes tight")
+            image = read_image(face.image)
+            _check_inside(face, image.shape)
+        except ImageError as error:
+            failures[f] = str(error)
+            continue
+        boxes[f] = box
+        source = CropSource(image, square_of(box, config.grow, size))
+        m = fits.params[f, :8].reshape(2, 4)
+        for copy in range(copies):
+            rng = face_rng(config.seed, face.id, copy)
+            jittered = box if copy == 0 else jitter_box(box, rng, config.jitter_shift, config.jitter_scale)
+            square = square_of(jittered, config.grow, size)
+            crops["images"][f, copy] = source.crop(square)
+            crops["params"][f, copy, :8] = crop_camera(m, square).ravel()
+            crops["params"][f, copy, 8:] = fits.params[f, 8:]
+            crops["landmarks"][f, copy] = np.where(face.visibility[:, None] > 0, square.to_crop(face.landmarks), 0)
+            crops["visibility"][f, copy] = face.visibility
+            crops["boxes"][f, copy] = jittered
+            crops["valid"][f, copy] = True
+    table = {
+        "box": boxes,
+        "landmarks": np.stack([f.landmarks for f in faces]).astype(np.float32),
+        "visibility": np.stack([f.visibility for f in faces]),
+        "params": fits.params.astype(np.float32),
+        "params_mirrored": mirrored.params.astype(np.float32),
+        "fit_nme": fits.nme.astype(np.float32),
+        "fit_nme_mirrored": mirrored.nme.astype(np.float32),
+        "pose": pose_angles(fits.params[:, :8].reshape(-1, 2, 4)).astype(np.float32),
+        "valid": np.array([f not in failures for f in range(n)]),
+    }
+    flat = {name: array.reshape(-1, *array.shape[2:]) for name, array in crops.items()}
+    return Rows(flat, table, failures)
+
+
+def mirror_params(
+    params_mirrored: np.ndarray, boxes: np.ndarray, grow: float, size: int
+) -> np.ndarray:
+    """P of the left-right flipped crop, from the fit of the mirrored labels.
+
+    Args:
+        params_mirrored: ``(N, 8 + K)`` in the frame flipped about x = 0 (image pixels).
+        boxes: ``(N, 4)`` the crops' boxes in the unflipped image.
+        grow, size: as the crops were made.
+
+    Returns:
+        ``(N, 8 + K)`` float32, crop pixels of the flipped crop.
+    """
+    # The flipped crop is the crop of the flipped box: x0, x1 → −x1, −x0; scale and middle stay.
+    sides = np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])) * grow
+    k = size / sides
+    centre = np.stack([-(boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2], axis=1)
+    out = params_mirrored.copy()
+    m = out[:, :8].reshape(-1, 2, 4) * k[:, None, None]
+    m[..., 3] += (size - 1) / 2 - k[:, None] * centre
+    out[:, :8] = m.reshape(-1, 8)
+    return out
+
+
+def _check_inside(face: Face, shape: tuple[int, ...]) -> None:
+    points = face.landmarks[face.visibility > 0]
+    outside = ((points < -0.5) | (points > (shape[1] - 0.5, shape[0] - 0.5))).any(1).mean()
+    if outside > OUTSIDE:
+        raise ImageError(
+            f"{face.image}: {outside:.0%} of the landmarks lie outside the image of {shape[1]}x{shape[0]} pixels"
+        )

@@ -1,0 +1,81 @@
+"""Pictures: points, boxes, shaded meshes, contact sheets. Images are ``(H, W, 3)`` uint8 RGB; nothing is changed in place."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+GREEN, RED, YELLOW = (0, 220, 0), (230, 0, 0), (255, 210, 0)
+_SHIFT = 4  # cv2 draws at sub-pixel positions given as integers with this many fractional bits
+
+
+def _fixed(points: np.ndarray) -> np.ndarray:
+    return np.round(np.asarray(points) * (1 << _SHIFT)).astype(np.int32)
+
+
+def draw_landmarks(image: np.ndarray, landmarks: np.ndarray, visible: np.ndarray, radius: float = 1.5) -> np.ndarray:
+    """Draw ``(L, 2)`` points, visible ones green and the others red, as in the paper's figure 9."""
+    picture = image.copy()
+    for point, seen in zip(landmarks, visible, strict=True):
+        if np.isfinite(point).all() and np.abs(point).max() < 1e5:
+            x, y = _fixed(point)
+            colour = GREEN if seen else RED
+            cv2.circle(
+                picture, (int(x), int(y)), int(radius * (1 << _SHIFT)), colour, -1, cv2.LINE_AA, shift=_SHIFT
+            )
+    return picture
+
+
+def draw_box(image: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Draw one ``x0, y0, x1, y1`` box."""
+    picture = image.copy()
+    x0, y0, x1, y1 = (int(v) for v in _fixed(box))
+    thickness = max(1, round(max(image.shape[:2]) / 500))
+    cv2.rectangle(picture, (x0, y0), (x1, y1), YELLOW, thickness, cv2.LINE_AA, shift=_SHIFT)
+    return picture
+
+
+def draw_mesh(
+    image: np.ndarray, points: np.ndarray, depth: np.ndarray, triangles: np.ndarray, opacity: float = 0.8
+) -> np.ndarray:
+    """Shade a mesh over the image: far triangles first, lit from the viewer, backs left out.
+
+    Args:
+        points: ``(V, 2)`` image pixels.
+        depth: ``(V,)`` in pixels, larger is farther.
+        triangles: ``(T, 3)`` counter-clockwise seen from outside.
+    """
+    # Towards the viewer means counter-clockwise on paper, which is clockwise with y down: a negative cross product.
+    surface = np.concatenate([points, depth[:, None]], axis=1)
+    a, b, c = (surface[triangles[:, i]] for i in range(3))
+    normals = np.cross(b - a, c - a)
+    length = np.maximum(np.linalg.norm(normals, axis=1), 1e-12)
+    facing = -normals[:, 2] / length
+    order = np.argsort(-surface[triangles, 2].mean(1), kind="stable")
+    layer = np.zeros_like(image)
+    mask = np.zeros(image.shape[:2], np.uint8)
+    corners = _fixed(points[triangles])
+    for t in order:
+        if facing[t] > 0:
+            shade = int(25 + 225 * facing[t] ** 1.5)
+            cv2.fillConvexPoly(layer, corners[t], (shade, shade, shade), shift=_SHIFT)
+            cv2.fillConvexPoly(mask, corners[t], 255, shift=_SHIFT)
+    alpha = (mask[..., None] / 255.0) * opacity
+    return np.round(image * (1 - alpha) + layer * alpha).astype(np.uint8)
+
+
+def contact_sheet(tiles: list[np.ndarray], columns: int) -> np.ndarray:
+    """Tiles of one size, row by row; the last row is filled with black."""
+    blank = np.zeros_like(tiles[0])
+    filled = tiles + [blank] * (-len(tiles) % columns)
+    return np.concatenate([np.concatenate(filled[i : i + columns], 1) for i in range(0, len(filled), columns)])
+
+
+def label_tile(tile: np.ndarray, text: str) -> np.ndarray:
+    """Write a short text into the tile's lower left corner."""
+    picture = tile.copy()
+    position = (3, tile.shape[0] - 5)
+    scale = max(0.3, tile.shape[1] / 500)
+    cv2.putText(picture, text, position, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 3, cv2.LINE_AA)
+    cv2.putText(picture, text, position, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), 1, cv2.LINE_AA)
+    return picture

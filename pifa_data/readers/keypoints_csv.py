@@ -1,0 +1,91 @@
+"""``keypoints-csv``: a folder with ``keypoints.csv`` (file name, x0, y0, x1, y1, …) and ``images/``.
+
+A first row whose cells count the columns is a header. Coordinates are pixels with the centre of the top-left one at
+(0, 0). The person is taken from file names like ``training_Some_Person_07.jpg``: a split in front, a frame number
+behind, both optional; frames of one video therefore never stand on both sides of a split.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from pifa_data.errors import AnnotationError
+from pifa_data.faces import Face, Skipped
+from pifa_data.readers.base import Format, inside
+from pifa_data.schemes import SCHEMES, scheme_of_count
+
+_NAME = re.compile(r"^(?:(?P<split>train|training|val|validation|test)_)?(?P<subject>.+?)(?:_\d+)?$")
+_LONGEST_ROW = 100_000
+"""Bytes of one row; 68 points take about 1,000."""
+
+
+def read(path: Path) -> Iterator[Face | Skipped]:
+    """Stream the faces of one folder (or of its ``keypoints.csv``)."""
+    table = path / "keypoints.csv" if path.is_dir() else path
+    if not table.is_file():
+        raise AnnotationError(f"{path}: expected a folder with keypoints.csv and images/")
+    images = table.parent / "images"
+    seen: set[str] = set()
+    csv.field_size_limit(_LONGEST_ROW)
+    with table.open(encoding="utf-8", errors="strict", newline="") as file:
+        rows = csv.reader(file)
+        try:
+            for row in rows:
+                if not row or (rows.line_num == 1 and _is_header(row)):
+                    continue
+                face = _face(row, rows.line_num, images)
+                if face.id in seen:
+                    # One image may show several faces; each needs a name of its own.
+                    face = _renamed(face, f"{face.id}#{rows.line_num}")
+                seen.add(face.id)
+                yield face
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise AnnotationError(f"{table}: line {rows.line_num}: not a CSV text file ({error})") from error
+
+
+def _is_header(row: list[str]) -> bool:
+    return not row[0].strip() or row[1:] == [str(i) for i in range(len(row) - 1)]
+
+
+def _renamed(face: Face | Skipped, name: str) -> Face | Skipped:
+    return type(face)(**{**face.__dict__, "id": name})
+
+
+def _face(row: list[str], line: int, images: Path) -> Face | Skipped:
+    name = row[0].strip() or f"line {line}"
+    scheme = scheme_of_count((len(row) - 1) // 2) if len(row) % 2 else None
+    if scheme is None:
+        known = ", ".join(f"{2 * len(s) + 1} ({s.name})" for s in SCHEMES.values())
+        return Skipped(name, f"keypoints.csv line {line}: expected {known} columns, found {len(row)}")
+    try:
+        landmarks = np.array([float(cell) for cell in row[1:]], dtype=np.float64).reshape(-1, 2)
+    except ValueError:
+        return Skipped(name, f"keypoints.csv line {line}: a coordinate is not a number")
+    try:
+        image = inside(images, name)
+    except AnnotationError as error:
+        return Skipped(name, f"keypoints.csv line {line}: {error}")
+    match = _NAME.match(Path(name).stem)
+    return Face(
+        id=name,
+        image=image,
+        landmarks=landmarks,
+        visibility=np.full(len(landmarks), 2, np.uint8),
+        scheme=scheme.name,
+        kind="2d",  # YouTube Faces' jaw labels follow the silhouette of turned heads
+        subject=match["subject"] if match else name,
+        split=(match["split"] or "") if match else "",
+    )
+
+
+FORMAT = Format(
+    name="keypoints-csv",
+    layout="a folder with keypoints.csv (file name, x0, y0, x1, y1, … of 68 points) and images/",
+    read=read,
+    matches=lambda path: path.is_dir() and (path / "keypoints.csv").is_file(),
+)

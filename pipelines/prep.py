@@ -1,0 +1,299 @@
+"""``pifa prep``: faces to a store, one shard a Dask task."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import logging
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import zarr
+
+from pifa_data.build import PrepConfig, build_rows
+from pifa_data.errors import AnnotationError, StoreError
+from pifa_data.faces import Face, Skipped
+from pifa_data.fitting import LandmarkFitter
+from pifa_data.morphable import MorphableModel
+from pifa_data.schemes import get_scheme
+from pifa_data.store import (
+    TEXTS,
+    Layout,
+    Store,
+    create_store,
+    encode_text,
+    read_manifest,
+    store_digest,
+    sweep,
+    write_shard,
+)
+from pifa_data.version import VERSION
+from pipelines.progress import Advance, progress
+from pipelines.sources import find_model, load_faces
+
+log = logging.getLogger("pifa.prep")
+
+
+@dataclass(frozen=True)
+class PrepSummary:
+    """What a build gave; the keys of ``pifa prep --json`` and the skipped faces with their reasons."""
+
+    faces: int
+    crops: int
+    skipped: int
+    seconds: float
+    crops_per_second: float
+    fit_nme_mean: float
+    store_bytes: int
+    digest: str
+    reasons: list[Skipped]
+
+    def as_json(self) -> dict[str, Any]:
+        values = {key: value for key, value in self.__dict__.items() if key != "reasons"}
+        return values | {"skipped_faces": [{"face": s.id, "reason": s.reason} for s in self.reasons]}
+
+
+def run_prep(
+    sources: Sequence[str],
+    store: Path,
+    *,
+    morphable: str,
+    config: PrepConfig,
+    workers: int = 2,
+    scheduler: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    strict: bool = False,
+    split: str | None = None,
+    limit: int | None = None,
+) -> PrepSummary:
+    """Fit, crop and jitter the faces of ``sources`` into a new store.
+
+    Raises:
+        PifaError: bad sources or model; the store exists; or it was begun with other settings (``resume``).
+        OSError: no space or no right to write; what was finished stays and ``resume`` goes on from it.
+    """
+    start = time.perf_counter()
+    model = find_model(morphable)
+    LandmarkFitter(model, config.scheme)  # refuses a model without this scheme before any work
+    faces, skipped = load_faces(sources, split=split, limit=limit, strict=strict)
+    wrong = next((face for face in faces if face.scheme != config.scheme), None)
+    if wrong is not None:
+        raise AnnotationError(f"{wrong.id}: expected landmarks of the scheme {config.scheme}, found {wrong.scheme}")
+    faces = [faces[i] for i in np.random.default_rng([config.seed, len(faces)]).permutation(len(faces))]
+    layout = _layout(faces, config, model)
+    plan = _plan_digest(faces, config, model)
+    _open(store, layout, plan, faces, skipped, sources, config, model, resume=resume, overwrite=overwrite)
+
+    finished = read_manifest(store)
+    missing = [shard for shard in range(layout.shards) if shard not in finished]
+    if missing:
+        with (
+            _client(workers, scheduler, len(missing)) as client,
+            progress("preparing", layout.faces, "faces") as advance,
+        ):
+            advance(sum(layout.face_range(s).stop - layout.face_range(s).start for s in finished))
+            _build_all(client, store, layout, faces, missing, config, advance, strict=strict)
+    return _finish(store, layout, faces, skipped, start)
+
+
+def build_shard(path: str, layout: Layout, shard: int, faces: list[Face], config: PrepConfig) -> dict[str, Any]:
+    """One Dask task: build and write one shard; returns its manifest entry."""
+    cv2.setNumThreads(0)  # one thread a worker; OpenCV's own pool would fight the other workers
+    rows = build_rows(faces, config, _fitter(path, config.scheme))
+    offset = layout.face_range(shard).start
+    # Rows of a shard are mixed, so that reading whole chunks in random order is a good shuffle.
+    order = np.random.default_rng([config.seed, shard]).permutation(len(rows.crops["valid"]))
+    crops = {name: array[order] for name, array in rows.crops.items()}
+    crops["source"] += offset
+    table = dict(rows.faces)
+    for name in TEXTS:
+        table[name] = encode_text([_text(face, name, config) for face in faces], layout.text_widths[name])
+    failures = {offset + position: reason for position, reason in rows.failures.items()}
+    return write_shard(Path(path), layout, shard, crops, table, failures)
+
+
+@functools.lru_cache(maxsize=2)
+def _fitter(path: str, scheme: str) -> LandmarkFitter:
+    """Loaded once a worker."""
+    return LandmarkFitter(Store(Path(path), unfinished=True).model, scheme)
+
+
+def _text(face: Face, column: str, config: PrepConfig) -> str:
+    values = {
+        "id": face.id,
+        "path": str(face.image),
+        "subject": face.subject,
+        "split": face.split,
+        "kind": config.landmarks or face.kind,
+    }
+    return values[column]
+
+
+def _layout(faces: list[Face], config: PrepConfig, model: MorphableModel) -> Layout:
+    widths = {name: max(1, *(len(_text(face, name, config).encode()) for face in faces)) for name in TEXTS}
+    return Layout(
+        faces=len(faces),
+        copies=config.copies,
+        size=config.size,
+        points=len(get_scheme(config.scheme)),
+        params=8 + model.n_coefficients,
+        text_widths=widths,
+    )
+
+
+def _plan_digest(faces: list[Face], config: PrepConfig, model: MorphableModel) -> str:
+    """What a resumed build must share with the one it goes on with."""
+    digest = hashlib.sha256(f"{sorted(config.as_dict().items())} {model.fingerprint}".encode())
+    for face in faces:
+        digest.update(f"{face.id}\0{face.image}\0{face.subject}\0{face.split}\0{face.kind}\0".encode())
+        digest.update(face.landmarks.tobytes() + face.visibility.tobytes())
+        digest.update(b"" if face.box is None else np.asarray(face.box, np.float64).tobytes())
+    return digest.hexdigest()
+
+
+def _open(
+    store: Path,
+    layout: Layout,
+    plan: str,
+    faces: list[Face],
+    skipped: list[Skipped],
+    sources: Sequence[str],
+    config: PrepConfig,
+    model: MorphableModel,
+    *,
+    resume: bool,
+    overwrite: bool,
+) -> None:
+    if store.exists() and resume:
+        attributes = Store(store, unfinished=True).attributes
+        if attributes.get("plan") != plan:
+            raise StoreError(
+                f"{store}: was begun with other faces, settings or morphable model; "
+                "give the same ones, or --overwrite to begin anew"
+            )
+        sweep(store)
+        return
+    if store.exists() and overwrite:
+        # Only a store is ever removed; a wrong path would otherwise cost somebody a folder.
+        if not (store / "zarr.json").is_file():
+            raise StoreError(f"{store}: is not a store; it is not overwritten, move it away")
+        shutil.rmtree(store)
+    attributes = {
+        "tool": f"pifa {VERSION}",
+        "sources": list(sources),
+        "config": config.as_dict(),
+        "scheme": config.scheme,
+        "seed": config.seed,
+        "morphable": {"name": model.name, "fingerprint": model.fingerprint},
+        "plan": plan,
+        "faces": len(faces),
+        "skipped": [{"face": s.id, "reason": s.reason} for s in skipped],
+    }
+    create_store(store, layout, attributes, model)
+
+
+@contextmanager
+def _client(workers: int, scheduler: str | None, shards: int) -> Iterator[Any]:
+    from distributed import Client, LocalCluster
+
+    if scheduler is not None:
+        with Client(scheduler) as client:
+            # The check that Client makes by itself only warns, and workers of another version fail in odd ways.
+            client.get_versions(check=True, packages=["numpy", "zarr", "cv2"])
+            yield client
+        return
+    with (
+        LocalCluster(
+            n_workers=min(workers, shards),
+            threads_per_worker=1,
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.ERROR,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        log.info("Dask dashboard: %s", cluster.dashboard_link)
+        yield client
+
+
+def _build_all(
+    client: Any,
+    store: Path,
+    layout: Layout,
+    faces: list[Face],
+    missing: list[int],
+    config: PrepConfig,
+    advance: Advance,
+    *,
+    strict: bool,
+) -> None:
+    from distributed import as_completed
+
+    def submit(shard: int) -> Any:
+        part = faces[layout.face_range(shard)]
+        return client.submit(
+            build_shard, str(store.resolve()), layout, shard, part, config, pure=False, retries=2, key=f"shard-{shard}"
+        )
+
+    # A window of tasks, not all at once: neither the scheduler nor this process ever holds more than a few shards.
+    queue = iter(missing)
+    window = 2 * max(1, len(client.scheduler_info()["workers"]))
+    pending = as_completed([submit(shard) for shard in itertools.islice(queue, window)])
+    for future in pending:
+        entry = future.result()
+        if strict and entry["failures"]:
+            position, reason = next(iter(entry["failures"].items()))
+            raise AnnotationError(
+                f"{faces[int(position)].id}: {reason} (--strict stops at the first unusable face)"
+            )
+        span = layout.face_range(entry["shard"])
+        advance(span.stop - span.start)
+        following = next(queue, None)
+        if following is not None:
+            pending.add(submit(following))
+
+
+def _finish(
+    store: Path, layout: Layout, faces: list[Face], skipped: list[Skipped], start: float
+) -> PrepSummary:
+    entries = read_manifest(store)
+    if set(entries) != set(range(layout.shards)):
+        raise StoreError(f"{store}: {layout.shards - len(entries)} shards are missing; run again with --resume")
+    failures = {int(k): v for entry in entries.values() for k, v in entry["failures"].items()}
+    reasons = [*skipped, *(Skipped(faces[k].id, v) for k, v in sorted(failures.items()))]
+    opened = Store(store, unfinished=True)
+    valid = opened.read("faces/valid")
+    nme = opened.read("faces/fit_nme")[valid]
+    digest = store_digest(entries)
+    group = zarr.open_group(store, mode="r+", zarr_format=3)
+    group.attrs.update(
+        {
+            "skipped": [{"face": s.id, "reason": s.reason} for s in reasons],
+            "fit_nme_mean": float(nme.mean()) if len(nme) else None,
+            "digest": digest,
+        }
+    )
+    if not len(nme):
+        raise StoreError(f"{store}: no face could be prepared; the first: {reasons[0].id}: {reasons[0].reason}")
+    group.attrs.update({"complete": True})
+    seconds = time.perf_counter() - start
+    crops = int(valid.sum()) * layout.copies
+    return PrepSummary(
+        faces=int(valid.sum()),
+        crops=crops,
+        skipped=len(reasons),
+        seconds=round(seconds, 2),
+        crops_per_second=round(crops / seconds, 1),
+        fit_nme_mean=round(float(nme.mean()), 4),
+        store_bytes=sum(file.stat().st_size for file in store.rglob("*") if file.is_file()),
+        digest=digest,
+        reasons=reasons,
+    )

@@ -1,0 +1,90 @@
+"""Sources and morphable models as a user names them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import platformdirs
+
+from pifa_data.errors import AnnotationError, MorphableError
+from pifa_data.faces import Face, Skipped
+from pifa_data.morphable import MorphableModel
+from pifa_data.readers import FORMATS, read_faces
+
+
+def home() -> Path:
+    """Where caches live: ``$PIFA_HOME``, or the platform's cache folder."""
+    return Path(os.environ.get("PIFA_HOME") or platformdirs.user_cache_dir("pifa"))
+
+
+def model_folder() -> Path:
+    """Where imported morphable models are kept, one file a model, named ``NAME.safetensors``."""
+    return home() / "morphable"
+
+
+def load_faces(
+    sources: Sequence[str], *, split: str | None = None, limit: int | None = None, strict: bool = False
+) -> tuple[list[Face], list[Skipped]]:
+    """All faces of the sources, with unique ids, and those that can't be used.
+
+    Raises:
+        AnnotationError: a source can't be read at all; with ``strict``, the first unusable face.
+    """
+    faces: list[Face] = []
+    skipped: list[Skipped] = []
+    seen: set[str] = set()
+    read = itertools.chain.from_iterable(read_faces(source, FORMATS, split=split, limit=limit) for source in sources)
+    for face in read:
+        if isinstance(face, Skipped):
+            if strict:
+                raise AnnotationError(f"{face.id}: {face.reason} (--strict stops at the first unusable face)")
+            skipped.append(face)
+        elif face.id in seen:
+            raise AnnotationError(f"{face.id}: two sources give a face of this name; prepare them into two stores")
+        else:
+            seen.add(face.id)
+            faces.append(face)
+    if not faces:
+        first = f"; the first: {skipped[0].id}: {skipped[0].reason}" if skipped else ""
+        raise AnnotationError(f"{', '.join(sources)}: no usable face found ({len(skipped)} skipped{first})")
+    return faces, skipped
+
+
+def find_model(name: str) -> MorphableModel:
+    """A morphable model by file, or by the name of an imported one.
+
+    Raises:
+        MorphableError: there is none of that name.
+    """
+    path = Path(name)
+    if path.suffix == ".safetensors" or path.is_file():
+        return MorphableModel.load(path)
+    kept = model_folder() / f"{name}.safetensors"
+    if path.name == name and kept.is_file():
+        return MorphableModel.load(kept)
+    known = ", ".join(sorted(p.stem for p in model_folder().glob("*.safetensors"))) or "none"
+    raise MorphableError(
+        f"morphable model {name!r}: no such file, and no imported model of that name (imported: {known}); "
+        "see `pifa morphable import`"
+    )
+
+
+def find_model_by_fingerprint(fingerprint: str, places: Sequence[Path] = ()) -> MorphableModel:
+    """The model a checkpoint was trained with, looked for in ``places`` and among the imported models.
+
+    Raises:
+        MorphableError: none of them has that fingerprint.
+    """
+    candidates = [*places, *sorted(model_folder().glob("*.safetensors"))]
+    for path in candidates:
+        if path.is_file():
+            model = MorphableModel.load(path)
+            if model.fingerprint == fingerprint:
+                return model
+    raise MorphableError(
+        f"the checkpoint needs the morphable model with fingerprint {fingerprint[:12]}…, which is not here; "
+        "name its file with --morphable, or import it with `pifa morphable import`"
+    )
