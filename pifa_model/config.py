@@ -1,0 +1,160 @@
+"""Presets: typed configuration of network, losses and training. Unknown keys are errors."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pifa_data.errors import ConfigError
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class VisualizationConfig(_Section):
+    """The visualization layer (equations 8-11)."""
+
+    vertices: Count = Field(3000, description="well-spread vertices drawn; all if the model has fewer")
+    radius: Annotated[int, Field(ge=1, le=4)] = Field(2, description="half-width of the neighbourhood D, pixels")
+    sigma: Positive = Field(1.0, description="sigma of equation 10, pixels of the block's own grid")
+    mask_sigma: Positive = Field(0.35, description="sigma_n of equation 11, as a share of the mean face's width")
+
+
+class NetworkConfig(_Section):
+    """Six visualization blocks (table 1)."""
+
+    filters: tuple[tuple[Count, ...], ...] = ((12, 16), (20, 24), (28, 32), (36, 40), (40, 40), (40, 40))
+    kernels: tuple[Literal[1, 3, 5, 7], ...] = (5, 3, 3, 3, 3, 3)
+    hidden: Count = Field(800, description="width of the first fully connected layer")
+    head: Literal["flatten", "pool", "conv"] = Field(
+        "flatten", description="what the fully connected layers see: all 57x57 maps, 8x8 means, or strided convolutions"
+    )
+    dropout: Share = Field(0.5, description="after the first fully connected layer")
+    visualization: VisualizationConfig = VisualizationConfig()
+
+    @model_validator(mode="after")
+    def _same_length(self) -> NetworkConfig:
+        if len(self.filters) != len(self.kernels):
+            raise ValueError(f"filters has {len(self.filters)} blocks, kernels {len(self.kernels)}")
+        return self
+
+
+class LossConfig(_Section):
+    """Which loss each block has (equations 6 and 7), and its weight."""
+
+    blocks: tuple[Literal["parameters", "landmarks"], ...] = ("parameters",) * 3 + ("landmarks",) * 3
+    weights: tuple[Positive, ...] = (1, 2, 3, 4, 5, 6)
+
+
+class OptimizerConfig(_Section):
+    """Optimiser and learning rate."""
+
+    name: Literal["sgd", "adamw"] = "adamw"
+    learning_rate: Positive = 1e-3
+    momentum: Share = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    schedule: Literal["cosine", "steps"] = "cosine"
+    warmup_steps: Annotated[int, Field(ge=0)] = 200
+    steps: tuple[tuple[Positive, Positive], ...] = Field((), description="(epoch, learning rate) pairs for `steps`")
+
+
+class TrainingConfig(_Section):
+    """How long, in what batches, with what augmentation."""
+
+    epochs: Positive = 2.0
+    batch_size: Count = 32
+    precision: Literal["32", "bf16", "16"] = "32"
+    clip: Positive = Field(1.0, description="largest norm of the gradient")
+    mirror: Share = Field(0.5, description="probability that a crop is flipped, with the fit of its mirrored labels")
+    brightness: Share = Field(0.2, description="largest shift, as a share of the range of values")
+    contrast: Share = Field(0.3, description="largest change of contrast")
+    val_fraction: Share = 0.1
+    round_steps: Count = Field(200, description="optimiser steps between validations, each with a checkpoint")
+    seed: int = 0
+
+
+class Config(_Section):
+    """A whole preset."""
+
+    preset: str = ""
+    network: NetworkConfig = NetworkConfig()
+    losses: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _a_loss_a_block(self) -> Config:
+        blocks = len(self.network.filters)
+        for name, values in (("blocks", self.losses.blocks), ("weights", self.losses.weights)):
+            if len(values) != blocks:
+                raise ValueError(f"losses.{name} has {len(values)} entries, the network {blocks} blocks")
+        return self
+
+
+def preset_names() -> list[str]:
+    """Presets that ship with the package."""
+    folder = resources.files("pifa_model") / "presets"
+    return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
+
+
+def load_config(preset: str, settings: tuple[str, ...] = ()) -> Config:
+    """A preset by name or TOML file, with ``SECTION.KEY=VALUE`` settings over it.
+
+    Raises:
+        ConfigError: no such preset, not TOML, or a key or value that does not exist.
+    """
+    if preset in preset_names():
+        text = (resources.files("pifa_model") / "presets" / f"{preset}.toml").read_text(encoding="utf-8")
+    elif preset.endswith(".toml") and Path(preset).is_file():
+        text = Path(preset).read_text(encoding="utf-8")
+    else:
+        known = ", ".join(preset_names())
+        raise ConfigError(f"preset {preset!r}: expected one of {known}, or a .toml file that exists")
+    try:
+        values: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{preset}: not a TOML file ({error})") from error
+    values["preset"] = Path(preset).stem
+    for setting in settings:
+        _apply(values, setting)
+    return parse_config(values, preset)
+
+
+def parse_config(values: dict[str, Any], name: str) -> Config:
+    """Check a configuration read from ``name``.
+
+    Raises:
+        ConfigError: unknown keys or values out of range, each named.
+    """
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc']) or 'preset'}: {item['msg']}" for item in error.errors()
+        )
+        raise ConfigError(f"{name}: {problems}") from error
+
+
+def _apply(values: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {setting}: expected KEY=VALUE, as in training.epochs=3")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word is a string
+    *sections, last = key.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"--set {setting}: {section} is not a section")
+    values[last] = value

@@ -1,0 +1,106 @@
+"""Tiny checkpoints and registries, made anew for every test."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import zoo
+
+CONFIG: dict[str, Any] = {
+    "format": "pifa-checkpoint",
+    "format_version": 1,
+    "preset": "compact",
+    "scheme": "ibug68",
+    "landmark_kind": "2d",
+    "input_size": 114,
+    "boxes": "tight",
+    "grow": 1.25,
+    "morphable": {"name": "builtin", "fingerprint": "f" * 16, "modes": 30},
+    "training": {"data": ["300W, 3148 faces"], "epochs": 3, "rates": [0.1, 0.01]},
+    "pifa_version": "0.1.0",
+    "blocks": 2,
+}
+
+
+@pytest.fixture(autouse=True)
+def _own_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIFA_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PIFA_REGISTRY", str(tmp_path / "registry"))
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Path:
+    folder = tmp_path / "registry"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a checkpoint; ``seed`` changes its weights, keywords its configuration."""
+
+    def make(seed: int = 0, **changes: Any) -> Path:
+        path = tmp_path / f"model-{seed}.safetensors"
+        weights = np.random.default_rng(seed).normal(size=(4, 5)).astype(np.float32)
+        save_file({"layer": weights}, path, metadata={"pifa": json.dumps({**CONFIG, **changes})})
+        return path
+
+    return make
+
+
+@pytest.fixture
+def metric(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a file as ``pifa eval --json`` writes it; keywords change it."""
+
+    def make(weights: Path | None = None, **changes: Any) -> Path:
+        result: dict[str, Any] = {
+            "faces": 12,
+            "normaliser": "tight",
+            "nme": 3.25,
+            "nme_per_block": [5.5, 3.25],
+            "nme_initial": 9.0,
+            "nme_interocular": None,
+            "failure_rate_8": 0.125,
+            "auc_8": 0.5,
+            "mape": 2.0,
+            "nme_by_yaw": {"0-30": 3.0, "30-60": 4.0, "60-90": None},
+            "ms_per_face": 11.5,
+            "source": "300w:sample",
+            "subset": "val",
+            "boxes": "tight",
+            "landmarks": "2d",
+            "visibility_accuracy": 0.75,
+        }
+        if weights is not None:
+            result["checkpoint_sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+        path = tmp_path / "eval.json"
+        path.write_text(json.dumps({**result, **changes}))
+        return path
+
+    return make
+
+
+@pytest.fixture
+def published(registry: Path, checkpoint: Callable[..., Path]) -> Path:
+    """A registry with ``face@1.0.0``."""
+    zoo.publish(registry, weights=checkpoint(), name="face", version="1.0.0")
+    return registry
+
+
+@pytest.fixture
+def edit_index(registry: Path) -> Callable[[Callable[[Any], None]], None]:
+    """Changes the registry's index.json by hand, as an attacker would."""
+
+    def edit(change: Callable[[Any], None]) -> None:
+        path = registry / "index.json"
+        document = json.loads(path.read_text())
+        change(document)
+        path.write_text(json.dumps(document))
+
+    return edit

@@ -1,0 +1,29 @@
+"""What can go wrong in the zoo; every message says file or argument, expected, found, what to do."""
+
+
+class ZooError(ValueError):
+    """Any fault of a registry, an entry, a checkpoint or an argument; the base of all the others."""
+
+
+class RegistryError(ZooError):
+    """A registry cannot be read or written, or its index is not a registry's index."""
+
+
+class UnknownEntryError(ZooError):
+    """A reference is malformed, or nothing in the registry matches it."""
+
+
+class CheckpointError(ZooError):
+    """A weights file is not a PIFA checkpoint, or not the one its entry describes."""
+
+
+class HashError(ZooError):
+    """A file's size or SHA-256 is not what its entry promises."""
+
+
+class PublishError(ZooError):
+    """A publication or a yank is refused."""
+
+
+class YankedWarning(UserWarning):
+    """An exactly pinned version was withdrawn by its publisher."""

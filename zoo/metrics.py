@@ -1,0 +1,34 @@
+"""Reading the files that ``pifa eval --json`` wrote."""
+
+from pathlib import Path
+
+from zoo.documents import parse
+from zoo.entry import FileEntry, Metric
+from zoo.errors import PublishError
+
+# An evaluation's JSON has a few kilobytes.
+MAX_METRIC_BYTES = 2**20
+
+
+def read_metric(path: Path, weights: FileEntry) -> Metric:
+    """Read one evaluation of the file ``weights``.
+
+    Raises:
+        PublishError: no such file, not such an object (``faces``, ``normaliser`` and a finite ``nme`` must be
+            there), or the numbers are of another checkpoint.
+    """
+    cure = "give the file that `pifa eval --json` wrote for these weights"
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_METRIC_BYTES + 1)
+    except OSError as error:
+        raise PublishError(f"{path}: expected a file, found {error.strerror or error}; {cure}") from error
+    if len(data) > MAX_METRIC_BYTES:
+        raise PublishError(f"{path}: expected at most {MAX_METRIC_BYTES} bytes, found more; {cure}")
+    metric = parse(Metric, data, str(path), PublishError)
+    if metric.checkpoint_sha256 not in (None, weights.sha256):
+        raise PublishError(
+            f"{path}: expected numbers of the weights with SHA-256 {weights.sha256}, "
+            f"found numbers of {metric.checkpoint_sha256}; evaluate the file that you publish"
+        )
+    return metric
