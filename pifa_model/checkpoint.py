@@ -1,0 +1,135 @@
+"""Checkpoints: one safetensors file of weights whose header holds everything needed to use them.
+
+The header's key ``pifa`` is a JSON document (``docs/checkpoint.md``). Nothing in the file can run code, and it is
+used only if every weight is there, none is left over, and the morphable model is the one it was trained with.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from pifa_data.errors import CheckpointError
+from pifa_data.morphable import MorphableModel
+from pifa_data.version import VERSION
+from pifa_model.config import Config, NetworkConfig
+from pifa_model.network import Network
+
+FORMAT = "pifa-checkpoint"
+FORMAT_VERSION = 1
+
+
+class MorphableReference(BaseModel):
+    """Which morphable model a checkpoint needs."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+    fingerprint: str
+
+
+class Header(BaseModel):
+    """What a checkpoint says of itself."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    format: str = FORMAT
+    format_version: int = FORMAT_VERSION
+    pifa_version: str = VERSION
+    preset: str
+    network: NetworkConfig
+    config: Config
+    scheme: str
+    landmark_kind: str
+    input_size: int
+    boxes: str
+    grow: float
+    morphable: MorphableReference
+    training: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint in memory: its header and its network in evaluation mode."""
+
+    header: Header
+    network: Network
+    model: MorphableModel
+
+
+def save_checkpoint(path: Path, header: Header, network: Network) -> None:
+    """Write a checkpoint; a reader sees the old file or the new one, never half."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    text = json.dumps(header.model_dump(mode="json"), allow_nan=False, sort_keys=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    save_file(tensors, temporary, metadata={"pifa": text})
+    temporary.replace(path)
+
+
+def read_header(path: Path) -> Header:
+    """The header of a checkpoint's file.
+
+    Raises:
+        CheckpointError: missing, not a checkpoint, of another format version, or with keys missing.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    try:
+        with safe_open(path, framework="pt") as file:
+            document = json.loads((file.metadata() or {}).get("pifa", "null"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a safetensors checkpoint ({error})") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: a safetensors file, but not a PIFA checkpoint (no {FORMAT} header)")
+    if document.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: format version {document.get('format_version')!r}; this program reads {FORMAT_VERSION}"
+        )
+    try:
+        return Header.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise CheckpointError(f"{path}: header key {where}: {first['msg']}") from error
+
+
+def load_checkpoint(path: Path, model: MorphableModel, device: str | torch.device = "cpu") -> Checkpoint:
+    """Build the network of a checkpoint, in evaluation mode.
+
+    Args:
+        path: the file.
+        model: its morphable model.
+        device: where the network goes.
+
+    Raises:
+        CheckpointError: as ``read_header``; another morphable model; weights missing, unexpected, of another shape,
+            or not finite.
+    """
+    header = read_header(path)
+    if model.fingerprint != header.morphable.fingerprint:
+        raise CheckpointError(
+            f"{path}: expected the morphable model {header.morphable.name} with fingerprint "
+            f"{header.morphable.fingerprint[:12]}…, found {model.name} with {model.fingerprint[:12]}…"
+        )
+    network = Network(header.network, model, header.input_size)
+    expected = network.state_dict()
+    with safe_open(path, framework="pt") as file:
+        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    if missing or extra:
+        raise CheckpointError(f"{path}: weights missing: {missing or 'none'}; unexpected: {extra or 'none'}")
+    for name, tensor in found.items():
+        if tensor.shape != expected[name].shape:
+            raise CheckpointError(
+                f"{path}: {name}: expected shape {tuple(expected[name].shape)}, found {tuple(tensor.shape)}"
+            )
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{path}: {name}: holds numbers that are not finite")
+    network.load_state_dict(found)
+    return Checkpoint(header, network.to(device).to(memory_format=torch.channels_last).eval(), model)

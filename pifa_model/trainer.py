@@ -1,0 +1,258 @@
+"""Training with Lightning. The only module that imports it, and only when training (the import takes seconds).
+
+A *round* is a fixed number of optimiser steps and stands for Lightning's epoch: after each one the network is
+validated and a checkpoint is written, so a killed run loses at most one round, whatever the size of the store. What a
+step sees is a function of (seed, step), and the random numbers of dropout are seeded anew each round, so a resumed
+run goes on exactly.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor
+
+from pifa_data.errors import PifaError
+from pifa_model.batches import Batch, StoreRows, TrainingStream
+from pifa_model.config import Config
+from pifa_model.losses import AlignmentLoss, relative_error
+from pifa_model.network import Network
+from pifa_model.shape import Landmarks
+
+LIGHTNING_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+
+
+class NotFiniteError(PifaError):
+    """The loss is no longer a number."""
+
+
+@dataclass(frozen=True)
+class RoundReport:
+    """What one round gave: step reached, mean training loss, validation NME in percent a block, seconds."""
+
+    step: int
+    epoch: float
+    learning_rate: float
+    train_loss: float
+    val_nme: list[float]
+    seconds: float
+
+
+class AlignmentModule(lightning.LightningModule):
+    """Network, losses, optimiser and schedule."""
+
+    def __init__(
+        self,
+        config: Config,
+        network: Network,
+        landmarks: Landmarks,
+        loss: AlignmentLoss,
+        stream: TrainingStream,
+        data: StoreRows,
+        val_rows: np.ndarray,
+        report: Callable[[RoundReport, Network], None],
+        advance: Callable[[int, str], None],
+    ) -> None:
+        super().__init__()
+        self.config, self.network, self.landmarks, self.loss = config, network, landmarks, loss
+        self._stream, self._data, self._report, self._advance = stream, data, report, advance
+        self._val_rows = val_rows
+        self._val_images = data.read_images(val_rows) if len(val_rows) else None
+        self.total_steps = max(1, round(config.training.epochs * stream.steps_per_epoch))
+        self._sum, self._count, self._started = 0.0, 0, time.perf_counter()
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of the whole run; the last may be shorter."""
+        return math.ceil(self.total_steps / self.config.training.round_steps)
+
+    def train_dataloader(self) -> Any:
+        """The batches of the round that begins at the current step."""
+        steps = min(self.config.training.round_steps, self.total_steps - self.global_step)
+        return _Round(self._stream, self.global_step, steps)
+
+    def on_train_epoch_start(self) -> None:
+        torch.manual_seed(self.config.training.seed * 1_000_003 + self.global_step)
+        self._sum, self._count, self._started = 0.0, 0, time.perf_counter()
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Any:
+        """Arrays to tensors on the device."""
+        return self._move(batch) | {"rows": batch.rows}
+
+    def training_step(self, tensors: dict[str, Any], index: int) -> Tensor:
+        """Loss of one batch."""
+        images = _colour(tensors["images"].float(), self.config)
+        outputs, _ = self.network(images)
+        loss = self.loss(
+            outputs,
+            tensors["params"],
+            tensors["landmarks"],
+            tensors["visibility"],
+            tensors["marching"],
+            self.landmarks,
+        )
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise NotFiniteError(
+                f"the loss is {value} at step {self.global_step}, rows {tensors['rows'].tolist()}; the checkpoints of the "
+                "round before are kept; try a smaller optimizer.learning_rate"
+            )
+        self._sum, self._count = self._sum + value, self._count + 1
+        self._advance(1, f"loss {self._sum / self._count:.3f}")
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Validate and report."""
+        self._report(
+            RoundReport(
+                step=self.global_step,
+                epoch=self.global_step / self._stream.steps_per_epoch,
+                learning_rate=self.optimizers().param_groups[0]["lr"],
+                train_loss=self._sum / max(self._count, 1),
+                val_nme=self.validate_blocks(),
+                seconds=time.perf_counter() - self._started,
+            ),
+            self.network,
+        )
+
+    @torch.no_grad()
+    def validate_blocks(self, batch_size: int = 64) -> list[float]:
+        """Mean error on the validation crops after each block, percent of the tight box; empty without any."""
+        if self._val_images is None:
+            return []
+        self.network.eval()
+        errors: list[Tensor] = []
+        for start in range(0, len(self._val_rows), batch_size):
+            rows = self._val_rows[start : start + batch_size]
+            batch = self._data.batch(rows, self._val_images[start : start + batch_size], np.zeros(len(rows), bool))
+            tensors = self._move(batch)
+            outputs, _ = self.network(tensors["images"])
+            counted = tensors["visibility"] == 2
+            errors.append(
+                torch.stack(
+                    [
+                        relative_error(self.landmarks(p, tensors["marching"]), tensors["landmarks"], counted)
+                        for p in outputs
+                    ]
+                )
+            )
+        self.network.train()
+        return [float(value) for value in torch.cat(errors, dim=1).mean(1)]
+
+    def configure_optimizers(self) -> Any:
+        config = self.config.optimizer
+        decay, free = [], []
+        for parameter in self.network.parameters():
+            # Biases and batch norm's factors are not shrunk.
+            (decay if parameter.ndim > 1 else free).append(parameter)
+        groups = [{"params": decay, "weight_decay": config.weight_decay}, {"params": free, "weight_decay": 0.0}]
+        optimizer: torch.optim.Optimizer
+        if config.name == "sgd":
+            optimizer = torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
+        else:
+            optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
+        factor = learning_rate_factor(self.config, self.total_steps, self._stream.steps_per_epoch)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _move(self, batch: Batch) -> dict[str, Tensor]:
+        # Crops arrive channels last, the order that convolutions are fast in.
+        images = torch.from_numpy(np.ascontiguousarray(batch.images)).permute(0, 3, 1, 2)
+        arrays = {name: getattr(batch, name) for name in ("params", "landmarks", "visibility", "marching")}
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        tensors["images"] = images
+        return {name: tensor.to(self.device, non_blocking=True) for name, tensor in tensors.items()}
+
+
+class _Round:
+    """A round's batches as Lightning wants a loader: iterable, with a length."""
+
+    def __init__(self, stream: TrainingStream, first: int, steps: int) -> None:
+        self._stream, self._first, self._steps = stream, first, steps
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self._stream.read(self._first, self._steps)
+
+
+def learning_rate_factor(config: Config, total: int, per_epoch: int) -> Callable[[int], float]:
+    """The learning rate at a step, as a factor on ``optimizer.learning_rate``."""
+    optimizer = config.optimizer
+
+    def factor(step: int) -> float:
+        warm = min(1.0, (step + 1) / max(1, optimizer.warmup_steps))
+        if optimizer.schedule == "cosine":
+            return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(step / total, 1.0))))
+        rate = optimizer.learning_rate
+        for epoch, value in optimizer.steps:
+            if step >= epoch * per_epoch:
+                rate = value
+        return warm * rate / optimizer.learning_rate
+
+    return factor
+
+
+def _colour(images: Tensor, config: Config) -> Tensor:
+    """Random brightness and contrast a crop, values 0-255."""
+    training = config.training
+    if not (training.brightness or training.contrast):
+        return images
+    draws = torch.rand(2, len(images), 1, 1, 1, device=images.device) * 2 - 1
+    middle = images.mean(dim=(1, 2, 3), keepdim=True)
+    changed = (images - middle) * (1 + draws[0] * training.contrast) + middle + draws[1] * training.brightness * 255
+    return changed.clamp(0, 255)
+
+
+def fit(module: AlignmentModule, state: Path, *, device: str, resume: bool) -> None:
+    """Run the training to its end; ``state`` is the file that holds everything needed to go on.
+
+    Raises:
+        NotFiniteError: the loss became NaN or infinite.
+        OSError: the state can't be written.
+    """
+    # Its hints about hardware and products are not this program's to print.
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    save = _SaveState(state)
+    accelerator = {"cuda": "gpu"}.get(device, device)
+    trainer = lightning.Trainer(
+        accelerator=accelerator,
+        devices=1,
+        precision=LIGHTNING_PRECISION[module.config.training.precision],
+        max_epochs=module.rounds,
+        max_steps=module.total_steps,
+        gradient_clip_val=module.config.training.clip,
+        reload_dataloaders_every_n_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[save],
+        default_root_dir=state.parent,
+        use_distributed_sampler=False,
+    )
+    path = str(state) if resume and state.is_file() else None
+    # The state is loaded as plain tensors: a run folder from somebody else can't bring code along.
+    trainer.fit(module, ckpt_path=path, weights_only=True if path else None)
+
+
+class _SaveState(lightning.Callback):
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._path.with_suffix(".partial")
+        trainer.save_checkpoint(temporary)
+        temporary.replace(self._path)

@@ -1,0 +1,270 @@
+"""``pifa train``: a store to a run folder.
+
+A run folder holds ``config.json`` (resolved configuration and split), ``best.safetensors`` and ``last.safetensors``,
+``metrics.csv`` and ``curves.png`` (learning curves), ``morphable.safetensors`` (the model, so that the folder is
+complete) and ``state/last.ckpt`` (for ``--resume``).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pifa_data.errors import ConfigError, PifaError
+from pifa_data.store import Store
+from pifa_data.version import VERSION
+from pifa_model.batches import StoreRows, TrainingStream
+from pifa_model.checkpoint import Header, MorphableReference, save_checkpoint
+from pifa_model.config import Config
+from pifa_model.losses import AlignmentLoss, parameter_weights
+from pifa_model.network import Network
+from pifa_model.shape import Landmarks
+from pipelines.progress import progress
+
+
+@dataclass(frozen=True)
+class Split:
+    """Faces of a store by the side they are on, ``(F,)`` bool, and the subjects of each side."""
+
+    train: np.ndarray
+    val: np.ndarray
+    train_subjects: list[str]
+    val_subjects: list[str]
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """Where the run is, how far it came, and the validation error of its best checkpoint (percent, tight)."""
+
+    run: Path
+    steps: int
+    best_nme: float | None
+    seconds: float
+
+
+def split_subjects(subjects: list[str], fraction: float, seed: int) -> Split:
+    """Hold out whole people: at least one, until ``fraction`` of the people are on the validation side."""
+    people = sorted(set(subjects))
+    order = np.random.default_rng([seed, len(people)]).permutation(len(people))
+    count = min(len(people) - 1, max(1, round(fraction * len(people)))) if fraction > 0 else 0
+    held = {people[i] for i in order[:count]}
+    val = np.array([subject in held for subject in subjects])
+    return Split(~val, val, sorted(set(people) - held), sorted(held))
+
+
+def run_training(
+    store_path: Path,
+    run: Path,
+    config: Config,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+) -> TrainSummary:
+    """Train a network on a store.
+
+    Raises:
+        PifaError: the store is unfinished, the run exists, or a setting does not fit.
+        OSError: no space left; the checkpoints of finished rounds stay.
+    """
+    start = time.perf_counter()
+    device = _device(device)
+    data = StoreRows(Store(store_path))
+    split = split_subjects(data.subjects, config.training.val_fraction, config.training.seed)
+    resolved = _resolved(config, data.store, split)
+    _open_run(run, resolved, resume=resume, overwrite=overwrite)
+
+    model = data.store.model
+    torch.manual_seed(config.training.seed)
+    train_rows = data.rows_of(split.train)
+    if not len(train_rows):
+        raise ConfigError(f"{store_path}: no crop is left to train on with val_fraction {config.training.val_fraction}")
+    network = Network(config.network, model, data.size)
+    network.initial.copy_(torch.from_numpy(data.params[train_rows].mean(0)))
+    network.step.copy_(torch.from_numpy(np.maximum(data.params[train_rows].std(0), 1e-4)))
+    network = network.to(memory_format=torch.channels_last)
+    weights = parameter_weights(data.params[train_rows], model)
+
+    from pifa_model.trainer import AlignmentModule, RoundReport, fit  # Lightning takes seconds to import
+
+    kinds = {data.marching[f] for f in np.flatnonzero(split.train)}
+    header = _header(config, data, resolved, "2d" if True in kinds else "3d")
+    log = _Log(run, header, resume=resume)
+    stream = TrainingStream(
+        data, train_rows, config.training.batch_size, config.training.seed, config.training.mirror
+    )
+    total = max(1, round(config.training.epochs * stream.steps_per_epoch))
+    with progress("training", total, "steps") as advance:
+
+        def report(done: RoundReport, trained: Network) -> None:
+            log.add(done, trained)
+            last = f"val {done.val_nme[-1]:.2f} %" if done.val_nme else ""
+            advance(0, last)
+
+        module = AlignmentModule(
+            config,
+            network,
+            Landmarks(model, data.store.attributes["scheme"]),
+            AlignmentLoss(config.losses, torch.from_numpy(weights)),
+            stream,
+            data,
+            _validation_rows(data, split),
+            report,
+            advance,
+        )
+        advance(log.step)
+        with warnings.catch_warnings():
+            # Lightning's advice on loader workers and logging does not apply to this loop.
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            fit(module, run / "state" / "last.ckpt", device=device, resume=resume)
+    return TrainSummary(run, log.step, log.best, time.perf_counter() - start)
+
+
+def _validation_rows(data: StoreRows, split: Split) -> np.ndarray:
+    """One jittered crop of each validation face (the unjittered one where there is only that)."""
+    rows = data.rows_of(split.val)
+    return rows[data.copy[rows] == min(1, data.store.layout.copies - 1)]
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda: PyTorch sees no CUDA device here; use --device cpu")
+    return name
+
+
+def _resolved(config: Config, store: Store, split: Split) -> dict[str, Any]:
+    """What is saved as ``config.json``: enough to repeat the run, and its split."""
+    return {
+        "pifa_version": VERSION,
+        "config": config.model_dump(mode="json"),
+        "store": {"path": str(store.path), "digest": store.attributes["digest"]},
+        "split": {"train": split.train_subjects, "val": split.val_subjects},
+    }
+
+
+def _header(config: Config, data: StoreRows, resolved: dict[str, Any], kind: str) -> Header:
+    attributes = data.store.attributes
+    return Header(
+        preset=config.preset,
+        network=config.network,
+        config=config,
+        scheme=attributes["scheme"],
+        landmark_kind=kind,
+        input_size=data.size,
+        boxes=attributes["config"]["boxes"],
+        grow=data.grow,
+        morphable=MorphableReference(**attributes["morphable"]),
+        training={
+            # Names only: a path would tell strangers where somebody's data lies.
+            "data": [Path(source.split(":", 1)[-1]).name for source in attributes["sources"]],
+            "store_digest": attributes["digest"],
+            "faces": int(attributes["faces"]),
+            "train_subjects": resolved["split"]["train"],
+            "val_subjects": resolved["split"]["val"],
+        },
+    )
+
+
+def _open_run(run: Path, resolved: dict[str, Any], *, resume: bool, overwrite: bool) -> None:
+    file = run / "config.json"
+    if resume and file.is_file():
+        before = json.loads(file.read_text(encoding="utf-8"))
+        for key in ("config", "split"):
+            if before.get(key) != resolved[key]:
+                raise ConfigError(f"{run}: was begun with another {key}; resume with the same preset and settings")
+        if before["store"]["digest"] != resolved["store"]["digest"]:
+            raise ConfigError(f"{run}: was begun on another store ({before['store']['path']})")
+        return
+    if run.exists() and any(run.iterdir()):
+        if not overwrite:
+            raise PifaError(f"{run}: exists already; give --resume to go on with it or --overwrite to replace it")
+        if not file.is_file():
+            raise PifaError(f"{run}: is not a run folder; it is not overwritten, move it away")
+        shutil.rmtree(run)
+    run.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(Path(resolved["store"]["path"]) / "morphable.safetensors", run / "morphable.safetensors")
+    # Last, so that a folder with a configuration is a run.
+    file.write_text(json.dumps(resolved, indent=2), encoding="utf-8")
+
+
+class _Log:
+    """Learning curves and checkpoints of a run."""
+
+    def __init__(self, run: Path, header: Header, *, resume: bool) -> None:
+        self._run, self._header = run, header
+        self._file = run / "metrics.csv"
+        self._rows: list[dict[str, str]] = []
+        if resume and self._file.is_file() and (run / "state" / "last.ckpt").is_file():
+            with self._file.open(encoding="utf-8", newline="") as file:
+                self._rows = list(csv.DictReader(file))
+
+    @property
+    def step(self) -> int:
+        return int(self._rows[-1]["step"]) if self._rows else 0
+
+    @property
+    def best(self) -> float | None:
+        values = [float(row[self._last_block(row)]) for row in self._rows if self._last_block(row)]
+        return min(values) if values else None
+
+    def add(self, report: Any, network: Network) -> None:
+        """Keep one round: checkpoints, table, picture."""
+        best = self.best
+        header = self._header.model_copy(
+            update={"training": self._header.training | {"step": report.step, "epoch": report.epoch}}
+        )
+        save_checkpoint(self._run / "last.safetensors", header, network)
+        if not report.val_nme or best is None or report.val_nme[-1] < best:
+            save_checkpoint(self._run / "best.safetensors", header, network)
+        row = {
+            "step": str(report.step),
+            "epoch": f"{report.epoch:.4f}",
+            "learning_rate": f"{report.learning_rate:.3e}",
+            "train_loss": f"{report.train_loss:.5f}",
+            "seconds": f"{report.seconds:.1f}",
+        } | {f"val_nme_block{i + 1}": f"{value:.4f}" for i, value in enumerate(report.val_nme)}
+        # A round that was finished but not yet in the saved state is run again.
+        self._rows = [old for old in self._rows if int(old["step"]) < report.step] + [row]
+        temporary = self._file.with_suffix(".partial")
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(row))
+            writer.writeheader()
+            writer.writerows(self._rows)
+        temporary.replace(self._file)
+        draw_curves(self._rows, self._run / "curves.png")
+
+    @staticmethod
+    def _last_block(row: dict[str, str]) -> str:
+        blocks = [key for key in row if key.startswith("val_nme_block")]
+        return blocks[-1] if blocks else ""
+
+
+def draw_curves(rows: list[dict[str, str]], path: Path) -> None:
+    """Training loss and validation error a block over the steps, as PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    loss, error = figure.subplots(1, 2)
+    steps = [int(row["step"]) for row in rows]
+    loss.plot(steps, [float(row["train_loss"]) for row in rows])
+    loss.set(xlabel="step", ylabel="training loss", yscale="log")
+    for key in [key for key in rows[-1] if key.startswith("val_nme_block")]:
+        error.plot(steps, [float(row[key]) for row in rows], label=key.removeprefix("val_nme_"))
+    error.set(xlabel="step", ylabel="validation NME, % of tight box", yscale="log")
+    if error.lines:
+        error.legend()
+    for axes in (loss, error):
+        axes.grid(alpha=0.3, which="both")
+    figure.savefig(path.with_suffix(".partial"), format="png", dpi=110)
+    path.with_suffix(".partial").replace(path)
