@@ -1,0 +1,539 @@
+"""The ``pifa`` command: parse, call one pipeline, print. No logic, and no heavy import outside a command."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+_FILE = click.Path(path_type=Path)
+
+
+class _Main(click.RichGroup):
+    """Turns errors that are the user's into one line on stderr and exit status 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if ctx.meta.get("pifa.verbose") or not _is_users(error):
+                raise
+            click.echo(f"pifa: {error}", err=True)
+            ctx.exit(1)
+
+
+def _is_users(error: Exception) -> bool:
+    from pifa_data.errors import PifaError
+    from zoo import ZooError
+
+    return isinstance(error, (PifaError, ZooError, OSError))
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+@click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="pifa")
+@click.option("-v", "--verbose", is_flag=True, help="More on stderr; tracebacks for errors.")
+@click.option("-q", "--quiet", is_flag=True, help="Only errors on stderr.")
+@click.pass_context
+def main(ctx: click.Context, verbose: bool, quiet: bool) -> None:
+    """Pose-invariant face alignment by 3D morphable model and a single CNN.
+
+    \b
+    Example, from labelled faces to landmarks on a photo:
+      pifa morphable import ict-npz ict_face.npz --out ict.safetensors
+      pifa prep keypoints-csv:faces --store S.zarr --morphable ict.safetensors
+      pifa train S.zarr --out RUN
+      pifa align RUN photo.jpg --boxes boxes.csv --overlay out
+    """
+    ctx.meta["pifa.verbose"] = verbose
+    level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    logging.getLogger("pifa").setLevel(level)
+    # Warnings are for people here: one line, without the place in the code.
+    warnings.showwarning = lambda message, *_: click.echo(f"pifa: warning: {message}", err=True)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def formats(as_json: bool) -> None:
+    """List the annotation formats and what each expects on disk."""
+    from pifa_data.readers import FORMATS
+
+    if as_json:
+        _print_json({"formats": [{"name": f.name, "layout": f.layout} for f in FORMATS.values()]})
+        return
+    for fmt in FORMATS.values():
+        click.echo(f"{fmt.name:14} {fmt.layout}")
+
+
+@main.command()
+@click.argument("sources", nargs=-1, required=True)
+@click.option("--store", required=True, type=_FILE, help="Folder of the new Zarr store.")
+@click.option("--morphable", required=True, help="Morphable model: a file, or the name of an imported one.")
+@click.option("--copies", default=20, show_default=True, type=click.IntRange(1, 1000), help="Crops a face.")
+@click.option("--size", default=114, show_default=True, type=click.IntRange(32, 1024), help="Side of a crop, pixels.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the jitter and the order.")
+@click.option(
+    "--boxes", default="tight", show_default=True, type=click.Choice(["tight", "dataset"]), help="Face boxes."
+)
+@click.option("--grow", type=click.FloatRange(0.5, 10), help="Side of the crop over the box's size (default 1.4).")
+@click.option("--jitter", help="SHIFT,SCALE: noise of the box's centre and of its sides (default 0.05,0.05).")
+@click.option("--landmarks", type=click.Choice(["2d", "3d"]), help="Landmark kind, if the source's own is wrong.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 4096), help="Local worker processes.")
+@click.option("--scheduler", help="Address of a running Dask scheduler, as tcp://host:8786.")
+@click.option("--split", help="Only faces of this split of the data set.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first N faces of each source.")
+@click.option("--resume", is_flag=True, help="Go on with a build that was stopped.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing store.")
+@click.option("--strict", is_flag=True, help="Stop at the first face that can't be used.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def prep(sources: tuple[str, ...], store: Path, as_json: bool, **options: Any) -> None:
+    """Fit, crop and jitter the faces of SOURCES into a new Zarr STORE.
+
+    \b
+    Example:
+      pifa prep keypoints-csv:faces --store S.zarr --morphable ict.safetensors --copies 20
+    """
+    if options["resume"] and options["overwrite"]:
+        raise click.UsageError("--resume and --overwrite exclude each other")
+    from pifa_data.build import PrepConfig
+    from pipelines.prep import run_prep
+
+    config: dict[str, Any] = {key: options.pop(key) for key in ("copies", "size", "seed", "boxes", "landmarks")}
+    grow, jitter = options.pop("grow"), options.pop("jitter")
+    if grow is not None:
+        config["grow"] = grow
+    if jitter is not None:
+        config["jitter_shift"], config["jitter_scale"] = _jitter(jitter)
+    summary = run_prep(sources, store, config=PrepConfig(**config), **options)
+    if as_json:
+        _print_json(summary.as_json())
+        return
+    click.echo(
+        f"{store}: {summary.crops} crops of {summary.faces} faces in {summary.seconds:.0f} s, "
+        f"{summary.skipped} skipped, mean fit error {summary.fit_nme_mean:.2f} % (tight)"
+    )
+    for skipped in summary.reasons[:20]:
+        click.echo(f"  skipped {skipped.id}: {skipped.reason}", err=True)
+    if len(summary.reasons) > 20:
+        click.echo(f"  … and {len(summary.reasons) - 20} more; `pifa store info {store}` lists them", err=True)
+
+
+def _jitter(text: str) -> tuple[float, float]:
+    try:
+        shift, scale = (float(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter("expected SHIFT,SCALE, as in 0.05,0.05", param_hint="--jitter") from None
+    if not (0 <= shift < 1 and 0 <= scale < 1):
+        raise click.BadParameter("expected two shares from 0 to below 1", param_hint="--jitter")
+    return shift, scale
+
+
+@main.group()
+def store() -> None:
+    """Look into a store and check it."""
+
+
+@store.command("info")
+@click.argument("path", type=_FILE)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def store_info(path: Path, as_json: bool) -> None:
+    """Counts, settings and origin of a store.
+
+    \b
+    Example:
+      pifa store info S.zarr
+    """
+    from pipelines.store import store_info as info
+
+    values = info(path)
+    if as_json:
+        _print_json(values)
+        return
+    for key, value in values.items():
+        if key == "skipped":
+            click.echo(f"{'skipped':16} {len(value)}")
+            for item in value:
+                click.echo(f"  {item['face']}: {item['reason']}")
+        else:
+            click.echo(f"{key:16} {value}")
+
+
+@store.command("verify")
+@click.argument("path", type=_FILE)
+def store_verify(path: Path) -> None:
+    """Read every shard and compare it with the manifest.
+
+    \b
+    Example:
+      pifa store verify S.zarr
+    """
+    from pipelines.store import verify_store
+
+    problems = verify_store(path)
+    for problem in problems:
+        click.echo(f"{path}: {problem}", err=True)
+    if problems:
+        raise click.exceptions.Exit(1)
+    click.echo(f"{path}: every array is as built")
+
+
+@store.command("report")
+@click.argument("path", type=_FILE)
+@click.option("--out", required=True, type=_FILE, help="PNG to write.")
+def store_report(path: Path, out: Path) -> None:
+    """Draw crops with labels and fitted meshes: worst fits, turned heads, others.
+
+    \b
+    Example:
+      pifa store report S.zarr --out sheet.png
+    """
+    from pipelines.store import draw_store
+
+    draw_store(path, out)
+    click.echo(str(out))
+
+
+@main.command()
+@click.argument("stores", nargs=-1, required=True, type=_FILE)
+@click.option("--out", required=True, type=_FILE, help="Run folder.")
+@click.option("--preset", default="compact", show_default=True, help="compact, paper, or a .toml file.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting, as optimizer.name=sgd.")
+@click.option("--val-fraction", type=click.FloatRange(0, 0.9), help="Share of the people held out (default 0.1).")
+@click.option("--epochs", type=click.FloatRange(0, min_open=True), help="Passes over the training crops; may be 0.5.")
+@click.option("--batch-size", type=click.IntRange(1), help="Crops a step.")
+@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@click.option("--precision", type=click.Choice(["32", "bf16", "16"]), help="Arithmetic of the convolutions.")
+@click.option("--resume", is_flag=True, help="Go on with a run that was stopped.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing run.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def train(
+    stores: tuple[Path, ...],
+    out: Path,
+    preset: str,
+    settings: tuple[str, ...],
+    device: str,
+    resume: bool,
+    overwrite: bool,
+    as_json: bool,
+    **shortcuts: Any,
+) -> None:
+    """Train a network on a store that `pifa prep` made; people, never crops, are held out for validation.
+
+    \b
+    Example:
+      pifa train S.zarr --out RUN --preset compact --val-fraction 0.15 --epochs 2
+    """
+    if len(stores) > 1:
+        raise click.UsageError("one store at a time for now; prepare several sources into one: pifa prep A B --store S")
+    if resume and overwrite:
+        raise click.UsageError("--resume and --overwrite exclude each other")
+    from pifa_model.config import load_config
+    from pipelines.train import run_training
+
+    given = tuple(f"training.{key}={json.dumps(value)}" for key, value in shortcuts.items() if value is not None)
+    config = load_config(preset, settings + given)
+    summary = run_training(stores[0], out, config, device=device, resume=resume, overwrite=overwrite)
+    if as_json:
+        _print_json({**summary.__dict__, "run": str(summary.run)})
+        return
+    best = "no validation" if summary.best_nme is None else f"best validation NME {summary.best_nme:.2f} % (tight)"
+    click.echo(f"{out}: {summary.steps} steps in {summary.seconds:.0f} s, {best}")
+
+
+@main.command("eval")
+@click.argument("checkpoint")
+@click.argument("target", metavar="STORE|SOURCE")
+@click.option("--boxes", type=click.Choice(["tight", "dataset", "jittered"]), help="Input boxes (default: as trained).")
+@click.option("--subset", type=click.Choice(["val", "train", "all"]), help="Default: people it did not train on.")
+@click.option("--normaliser", default="tight", show_default=True, type=click.Choice(["tight", "box", "interocular"]))
+@click.option("--landmarks", type=click.Choice(["2d", "3d"]), help="Landmark kind (default: as trained).")
+@click.option("--morphable", help="Morphable model, if it is not found by its fingerprint.")
+@click.option("--registry", help="Registry of a zoo name.")
+@click.option("--device", default="cpu", show_default=True, type=click.Choice(["cpu", "cuda"]))
+@click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1))
+@click.option("--split", help="Only faces of this split of the data set.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first N faces.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def evaluate(checkpoint: str, target: str, as_json: bool, **options: Any) -> None:
+    """Measure CHECKPOINT (run, file or zoo name) on a store's crops or a source's faces.
+
+    \b
+    Example:
+      pifa eval RUN keypoints-csv:faces --subset val --boxes jittered
+    """
+    from pipelines.evaluate import run_eval
+
+    result = run_eval(checkpoint, target, **options)
+    if as_json:
+        click.echo(f"pifa: {result.note}", err=True)
+        _print_json(result.values)
+        return
+    click.echo(result.note)
+    for key, value in result.values.items():
+        click.echo(f"{key:20} {_show(value)}")
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, list):
+        return "  ".join(_show(item) for item in value)
+    if isinstance(value, dict):
+        return "  ".join(f"{key}: {_show(item)}" for key, item in value.items())
+    return "-" if value is None else str(value)
+
+
+@main.command()
+@click.argument("checkpoint")
+@click.argument("paths", nargs=-1, required=True, type=_FILE, metavar="IMAGE|FOLDER...")
+@click.option("--boxes", required=True, type=_FILE, help="CSV with the header image,x0,y0,x1,y1.")
+@click.option("--overlay", type=_FILE, help="Folder for pictures: visible landmarks green, hidden red.")
+@click.option("--format", "form", default="json", show_default=True, type=click.Choice(["json", "pts", "csv"]))
+@click.option("--landmarks", type=click.Choice(["2d", "3d"]), help="Landmark kind (default: as trained).")
+@click.option("--morphable", help="Morphable model, if it is not found by its fingerprint.")
+@click.option("--registry", help="Registry of a zoo name.")
+@click.option("--device", default="cpu", show_default=True, type=click.Choice(["cpu", "cuda"]))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def align(checkpoint: str, paths: tuple[Path, ...], form: str, as_json: bool, **options: Any) -> None:
+    """Align the faces in images with CHECKPOINT (run, file or zoo name).
+
+    \b
+    Example:
+      pifa align RUN photo.jpg --boxes boxes.csv --overlay out
+    """
+    from pipelines.align import format_faces, run_align
+
+    summary = run_align(checkpoint, paths, **options)
+    if as_json:
+        _print_json(summary.as_json())
+    else:
+        click.echo(format_faces(summary.faces, form), nl=False)
+    for failure in summary.failures:
+        click.echo(f"pifa: {failure['reason']}", err=True)
+    if not summary.faces:
+        raise click.exceptions.Exit(1)
+
+
+@main.group()
+def morphable() -> None:
+    """Import morphable models and look at them."""
+
+
+@morphable.command("import")
+@click.argument("form", metavar="FORMAT", type=click.Choice(["ict-npz"]))
+@click.argument("path", type=_FILE)
+@click.option("--out", required=True, type=_FILE, help="File to write (.safetensors).")
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+def morphable_import(form: str, path: Path, out: Path, overwrite: bool) -> None:
+    """Make a model's file from its owner's original.
+
+    \b
+    Example:
+      pifa morphable import ict-npz ict_face.npz --out ict.safetensors
+    """
+    from pipelines.models import run_import
+
+    model = run_import(form, path, out, overwrite=overwrite)
+    click.echo(
+        f"{out}: {model.name}, {len(model.mean)} vertices, {model.n_coefficients} modes, licence {model.licence}"
+    )
+    click.echo(f"fingerprint {model.fingerprint}")
+
+
+@morphable.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def morphable_list(as_json: bool) -> None:
+    """List the imported models."""
+    from pipelines.models import list_models, model_info
+
+    infos = [model_info(model) for model in list_models()]
+    if as_json:
+        _print_json({"models": infos})
+    elif not infos:
+        click.echo("no models yet; see `pifa morphable import --help`")
+    else:
+        for info in infos:
+            click.echo(
+                f"{info['name']:12} {info['vertices']:6} vertices  {info['fingerprint'][:12]}  {info['licence']}"
+            )
+
+
+@morphable.command("info")
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def morphable_info(model: str, as_json: bool) -> None:
+    """Sizes, schemes, licence and fingerprint of a model.
+
+    \b
+    Example:
+      pifa morphable info ict.safetensors
+    """
+    from pipelines.models import model_info
+    from pipelines.sources import find_model
+
+    info = model_info(find_model(model))
+    if as_json:
+        _print_json(info)
+        return
+    for key, value in info.items():
+        click.echo(f"{key:22} {value}")
+
+
+@morphable.command("render")
+@click.argument("model")
+@click.option("--out", required=True, type=_FILE, help="PNG to write.")
+@click.option("--yaw", default=0.0, show_default=True, type=float, help="Degrees; positive turns the nose to the left.")
+@click.option("--landmarks", is_flag=True, help="Draw the landmarks with their numbers.")
+@click.option("--coefficients", default="", help="Comma-separated, in standard deviations, identity first.")
+def morphable_render(model: str, out: Path, yaw: float, landmarks: bool, coefficients: str) -> None:
+    """Draw a shaded model.
+
+    \b
+    Example:
+      pifa morphable render ict.safetensors --out ict.png --landmarks --yaw 45
+    """
+    from pipelines.models import run_render
+
+    try:
+        values = tuple(float(part) for part in coefficients.split(",") if part.strip())
+    except ValueError:
+        raise click.BadParameter("expected comma-separated numbers", param_hint="--coefficients") from None
+    run_render(model, out, yaw=yaw, landmarks=landmarks, coefficients=values)
+    click.echo(str(out))
+
+
+@main.group("zoo")
+def zoo_group() -> None:
+    """Publish checkpoints to a registry, and get them from one."""
+
+
+@zoo_group.command("list")
+@click.option("--registry", help="Folder or URL; default $PIFA_REGISTRY or the one that ships with the program.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def zoo_list(registry: str | None, as_json: bool) -> None:
+    """List the checkpoints of a registry."""
+    import zoo
+
+    source = zoo.Registry(registry)
+    index = source.index()
+    if as_json:
+        _print_json(index.model_dump(mode="json"))
+        return
+    if not index.entries:
+        click.echo(f"{source.url}: no checkpoints yet")
+    for entry in index.entries:
+        nme = f"NME {entry.metrics[0].nme:.2f} % ({entry.metrics[0].normaliser})" if entry.metrics else "not measured"
+        yanked = f"  yanked: {entry.yanked}" if entry.yanked else ""
+        click.echo(f"{entry.label:28} {entry.scheme:8} {entry.morphable.name:8} {nme}{yanked}")
+
+
+@zoo_group.command("show")
+@click.argument("reference", metavar="NAME[@VERSION]")
+@click.option("--registry", help="Folder or URL.")
+def zoo_show(reference: str, registry: str | None) -> None:
+    """Print the card of a checkpoint."""
+    import zoo
+
+    source = zoo.Registry(registry)
+    entry = zoo.resolve(source.index(), reference)
+    click.echo(source.read(entry, "card.md").decode())
+
+
+@zoo_group.command("get")
+@click.argument("reference", metavar="NAME[@VERSION]")
+@click.option("--registry", help="Folder or URL.")
+@click.option("--out", type=_FILE, help="Also copy the weights to this file.")
+def zoo_get(reference: str, registry: str | None, out: Path | None) -> None:
+    """Fetch a checkpoint into the cache, verified, and print where it is.
+
+    \b
+    Example:
+      pifa zoo get pifa68-compact@1.0.0 --registry registry
+    """
+    from pipelines.registry import run_get
+
+    click.echo(str(run_get(reference, registry, out)))
+
+
+@zoo_group.command("publish")
+@click.argument("checkpoint", metavar="RUN")
+@click.option("--name", required=True, help="Name of the checkpoint, as pifa68-compact.")
+@click.option("--version", required=True, help="Semantic version X.Y.Z; never published twice.")
+@click.option("--registry", required=True, type=_FILE, help="Registry folder; made if missing.")
+@click.option("--metric", "metrics", multiple=True, type=_FILE, help="File written by `pifa eval --json`.")
+@click.option("--licence", help="Licence of the weights and what they were trained on.")
+def zoo_publish(checkpoint: str, **options: Any) -> None:
+    """Publish a run's best checkpoint, once and for ever.
+
+    \b
+    Example:
+      pifa eval RUN keypoints-csv:faces --boxes jittered --json > eval.json
+      pifa zoo publish RUN --name my68 --version 1.0.0 --registry registry --metric eval.json
+    """
+    from pipelines.registry import run_publish
+
+    entry = run_publish(checkpoint, **options)
+    click.echo(f"{options['registry']}: published {entry.label}")
+
+
+@zoo_group.command("verify")
+@click.argument("reference", metavar="[NAME[@VERSION]]", required=False)
+@click.option("--registry", help="Folder or URL.")
+def zoo_verify(reference: str | None, registry: str | None) -> None:
+    """Check every file of a registry, or of one checkpoint, against its hash."""
+    import zoo
+
+    problems = zoo.verify(reference, registry)
+    for problem in problems:
+        click.echo(str(problem), err=True)
+    if problems:
+        raise click.exceptions.Exit(1)
+    click.echo("every file is as published")
+
+
+@zoo_group.command("yank")
+@click.argument("reference", metavar="NAME@VERSION")
+@click.option("--reason", required=True, help="Why; shown to those who pin it.")
+@click.option("--registry", required=True, type=_FILE, help="Registry folder.")
+def zoo_yank(reference: str, reason: str, registry: Path) -> None:
+    """Hide a version from "newest"; exact pins go on working, with a warning."""
+    import zoo
+
+    parsed = zoo.parse_reference(reference)
+    if parsed.version is None:
+        raise click.UsageError("expected an exact version, as NAME@1.0.0")
+    entry = zoo.yank(registry, parsed.name, parsed.version, reason)
+    click.echo(f"{registry}: yanked {entry.label}")
+
+
+@main.command()
+@click.option("--out", default="work/demo", show_default=True, type=_FILE, help="Folder for everything it makes.")
+@click.option(
+    "--data",
+    default="../shared/data",
+    show_default=True,
+    type=_FILE,
+    help="Folder with ytf68/ and morphable/.",
+)
+@click.option("--faces", default=600, show_default=True, type=click.IntRange(20), help="Faces to prepare.")
+@click.option("--steps", default=400, show_default=True, type=click.IntRange(1), help="Training steps.")
+def demo(out: Path, data: Path, faces: int, steps: int) -> None:
+    """Run the main job once on real faces: import, prep, train, eval, publish, fetch, align."""
+    from pipelines.demo import run_demo
+
+    run_demo(out, data, faces=faces, steps=steps, say=click.echo)
+
+
+if __name__ == "__main__":
+    main()

@@ -92,7 +92,7 @@ def build_rows(faces: list[Face], config: PrepConfig, fitter: LandmarkFitter) ->
     fits, mirrored = fit_faces(faces, fitter), fit_faces(faces, fitter, mirrored=True)
     n, copies, size = len(faces), config.copies, config.size
     points, width = len(faces[0].landmarks), 8 + fitter.modes
-    crops = {
+    crops: dict[str, np.ndarray] = {
         "images": np.zeros((n, copies, size, size, 3), np.uint8),
         "params": np.zeros((n, copies, width), np.float32),
         "landmarks": np.zeros((n, copies, points, 2), np.float32),
@@ -144,9 +144,7 @@ def build_rows(faces: list[Face], config: PrepConfig, fitter: LandmarkFitter) ->
     return Rows(flat, table, failures)
 
 
-def mirror_params(
-    params_mirrored: np.ndarray, boxes: np.ndarray, grow: float, size: int
-) -> np.ndarray:
+def mirror_params(params_mirrored: np.ndarray, boxes: np.ndarray, grow: float, size: int) -> np.ndarray:
     """P of the left-right flipped crop, from the fit of the mirrored labels.
 
     Args:

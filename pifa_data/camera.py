@@ -14,11 +14,12 @@ r₃ = m₁×m₂ / (‖m₁‖‖m₂‖) is −R₃ in this frame: it points i
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from pifa_data.boxes import Square
 
 
-def rotation(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:
+def rotation(yaw: ArrayLike, pitch: ArrayLike, roll: ArrayLike) -> np.ndarray:
     """``(..., 3, 3)`` rotation of angles in radians."""
     yaw, pitch, roll = np.broadcast_arrays(*(-np.asarray(a, dtype=np.float64) for a in (yaw, pitch, roll)))
     zero, one = np.zeros_like(yaw), np.ones_like(yaw)

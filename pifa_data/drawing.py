@@ -1,4 +1,7 @@
-"""Pictures: points, boxes, shaded meshes, contact sheets. Images are ``(H, W, 3)`` uint8 RGB; nothing is changed in place."""
+"""Pictures: points, boxes, shaded meshes, contact sheets.
+
+Images are ``(H, W, 3)`` uint8 RGB; no function changes its argument.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,7 @@ def draw_landmarks(image: np.ndarray, landmarks: np.ndarray, visible: np.ndarray
         if np.isfinite(point).all() and np.abs(point).max() < 1e5:
             x, y = _fixed(point)
             colour = GREEN if seen else RED
-            cv2.circle(
-                picture, (int(x), int(y)), int(radius * (1 << _SHIFT)), colour, -1, cv2.LINE_AA, shift=_SHIFT
-            )
+            cv2.circle(picture, (int(x), int(y)), int(radius * (1 << _SHIFT)), colour, -1, cv2.LINE_AA, shift=_SHIFT)
     return picture
 
 

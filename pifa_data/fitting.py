@@ -97,7 +97,7 @@ class LandmarkFitter:
         for _ in range(ITERATIONS):
             if march:
                 selection = self._march(cameras, alpha_y, selection)
-            cameras, alpha_y, weights_now = self._step(u, weights, cameras, alpha_y, selection)
+            cameras, alpha_y = self._step(u, weights, cameras, alpha_y, selection)
         coefficients = self._spread(alpha_y, selection) @ self.basis.T
         fitted = self._project(cameras, self._vertices(coefficients, selection))
 
@@ -130,7 +130,10 @@ class LandmarkFitter:
         xx += 1e-3 * np.trace(xx, axis1=1, axis2=2)[:, None, None] * np.eye(3)
         linear = np.linalg.solve(xx, np.swapaxes(weighted, 1, 2) @ du).transpose(0, 2, 1)
         _, rotations, _ = decompose(np.concatenate([linear, np.zeros((len(u), 2, 1))], axis=2))
-        starts = [rotations, *(np.broadcast_to(rotation(yaw, 0.0, 0.0), (len(u), 3, 3)) for yaw in START_YAWS)]
+        starts = [
+            rotations,
+            *(np.broadcast_to(rotation(yaw, 0.0, 0.0), (len(u), 3, 3)) for yaw in START_YAWS),
+        ]
         best, best_cost = np.zeros((len(u), 2, 4)), np.full(len(u), np.inf)
         for start in starts:
             r = start
@@ -171,7 +174,7 @@ class LandmarkFitter:
         cameras: np.ndarray,
         alpha_y: np.ndarray,
         selection: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray]:
         """One Gauss-Newton step of camera and coefficients; see the top of the file."""
         faces, points = u.shape[:2]
         linear = cameras[..., :3]
@@ -200,10 +203,8 @@ class LandmarkFitter:
         delta[:, :3] *= np.minimum(1.0, 0.5 / np.maximum(np.linalg.norm(delta[:, :3], axis=1), 1e-12))[:, None]
         delta[:, 3] = np.clip(delta[:, 3], -0.5, 0.5)
         alpha = (solved[..., 6] - (solved[..., :6] @ delta[..., None])[..., 0]).reshape(faces, points, 2)
-        moved = camera(
-            scale * np.exp(delta[:, 3]), _exponential(delta[:, :3]) @ rotations, translation + delta[:, 4:]
-        )
-        return moved, alpha @ linear, weights_now
+        moved = camera(scale * np.exp(delta[:, 3]), _exponential(delta[:, :3]) @ rotations, translation + delta[:, 4:])
+        return moved, alpha @ linear
 
     def _spread(self, alpha_y: np.ndarray, selection: np.ndarray) -> np.ndarray:
         """Per-landmark 3-vectors summed at their candidates: ``(F, 3·C)``."""

@@ -1,0 +1,5 @@
+"""The network on the device: visualization layer, blocks, losses, metrics, batches, training, inference."""
+
+from pifa_model.inference import Aligner, Alignment
+
+__all__ = ["Aligner", "Alignment"]

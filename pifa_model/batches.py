@@ -132,9 +132,7 @@ class TrainingStream:
                 g: groups[g] if g in groups else self._data.read_images(order[starts[g] : starts[g + 1]])
                 for g in touched
             }
-            images = np.concatenate(
-                [groups[g][max(start - starts[g], 0) : max(stop - starts[g], 0)] for g in touched]
-            )
+            images = np.concatenate([groups[g][max(start - starts[g], 0) : max(stop - starts[g], 0)] for g in touched])
             rows = order[start:stop]
             flips = np.random.default_rng([self._seed, epoch, step]).random(len(rows)) < self._mirror
             yield self._data.batch(rows, images, flips)

@@ -132,4 +132,4 @@ def load_checkpoint(path: Path, model: MorphableModel, device: str | torch.devic
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise CheckpointError(f"{path}: {name}: holds numbers that are not finite")
     network.load_state_dict(found)
-    return Checkpoint(header, network.to(device).to(memory_format=torch.channels_last).eval(), model)
+    return Checkpoint(header, network.to(device).eval(), model)

@@ -23,10 +23,14 @@ class _Section(BaseModel):
 class VisualizationConfig(_Section):
     """The visualization layer (equations 8-11)."""
 
-    vertices: Count = Field(3000, description="well-spread vertices drawn; all if the model has fewer")
-    radius: Annotated[int, Field(ge=1, le=4)] = Field(2, description="half-width of the neighbourhood D, pixels")
-    sigma: Positive = Field(1.0, description="sigma of equation 10, pixels of the block's own grid")
-    mask_sigma: Positive = Field(0.35, description="sigma_n of equation 11, as a share of the mean face's width")
+    vertices: Count = Field(default=3000, description="well-spread vertices drawn; all if the model has fewer")
+    radius: Annotated[int, Field(ge=1, le=4)] = Field(
+        default=2, description="half-width of the neighbourhood D, pixels"
+    )
+    sigma: Positive = Field(default=1.0, description="sigma of equation 10, pixels of the block's own grid")
+    mask_sigma: Positive = Field(
+        default=0.35, description="sigma_n of equation 11, as a share of the mean face's width"
+    )
 
 
 class NetworkConfig(_Section):
@@ -34,11 +38,12 @@ class NetworkConfig(_Section):
 
     filters: tuple[tuple[Count, ...], ...] = ((12, 16), (20, 24), (28, 32), (36, 40), (40, 40), (40, 40))
     kernels: tuple[Literal[1, 3, 5, 7], ...] = (5, 3, 3, 3, 3, 3)
-    hidden: Count = Field(800, description="width of the first fully connected layer")
+    hidden: Count = Field(default=800, description="width of the first fully connected layer")
     head: Literal["flatten", "pool", "conv"] = Field(
-        "flatten", description="what the fully connected layers see: all 57x57 maps, 8x8 means, or strided convolutions"
+        default="flatten",
+        description="what the fully connected layers see: all 57x57 maps, 8x8 means, or strided convolutions",
     )
-    dropout: Share = Field(0.5, description="after the first fully connected layer")
+    dropout: Share = Field(default=0.5, description="after the first fully connected layer")
     visualization: VisualizationConfig = VisualizationConfig()
 
     @model_validator(mode="after")
@@ -64,7 +69,9 @@ class OptimizerConfig(_Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     schedule: Literal["cosine", "steps"] = "cosine"
     warmup_steps: Annotated[int, Field(ge=0)] = 200
-    steps: tuple[tuple[Positive, Positive], ...] = Field((), description="(epoch, learning rate) pairs for `steps`")
+    steps: tuple[tuple[Positive, Positive], ...] = Field(
+        default=(), description="(epoch, learning rate) pairs for `steps`"
+    )
 
 
 class TrainingConfig(_Section):
@@ -73,12 +80,14 @@ class TrainingConfig(_Section):
     epochs: Positive = 2.0
     batch_size: Count = 32
     precision: Literal["32", "bf16", "16"] = "32"
-    clip: Positive = Field(1.0, description="largest norm of the gradient")
-    mirror: Share = Field(0.5, description="probability that a crop is flipped, with the fit of its mirrored labels")
-    brightness: Share = Field(0.2, description="largest shift, as a share of the range of values")
-    contrast: Share = Field(0.3, description="largest change of contrast")
+    clip: Positive = Field(default=1.0, description="largest norm of the gradient")
+    mirror: Share = Field(
+        default=0.5, description="probability that a crop is flipped, with the fit of its mirrored labels"
+    )
+    brightness: Share = Field(default=0.2, description="largest shift, as a share of the range of values")
+    contrast: Share = Field(default=0.3, description="largest change of contrast")
     val_fraction: Share = 0.1
-    round_steps: Count = Field(200, description="optimiser steps between validations, each with a checkpoint")
+    round_steps: Count = Field(default=200, description="optimiser steps between validations, each with a checkpoint")
     seed: int = 0
 
 

@@ -36,7 +36,8 @@ class Network(nn.Module):
         self.size = size
         params = 8 + model.n_coefficients
         self.visualization = VisualizationLayer(model, config.visualization)
-        blocks, features = [], 0
+        blocks: list[VisualizationBlock] = []
+        features = 0
         for index in range(len(config.filters)):
             channels = 3 + 1 + features
             blocks.append(VisualizationBlock(config, index, channels, size // 2, params))
@@ -44,7 +45,7 @@ class Network(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.register_buffer("initial", torch.zeros(params))
         self.register_buffer("step", torch.ones(params))
-        self._initialise()
+        self._initialise(blocks)
 
     def forward(self, images: Tensor, *, maps: bool = False) -> tuple[list[Tensor], list[Tensor]]:
         """Align a batch.
@@ -60,9 +61,7 @@ class Network(nn.Module):
             ValueError: images of another shape.
         """
         if images.ndim != 4 or images.shape[1:] != (3, self.size, self.size):
-            raise ValueError(
-                f"images: expected (B, 3, {self.size}, {self.size}), found {tuple(images.shape)}"
-            )
+            raise ValueError(f"images: expected (B, 3, {self.size}, {self.size}), found {tuple(images.shape)}")
         x = (images.float() - 127.5) / 64.0
         small = half_size(x)
         params = self.initial.expand(len(x), -1)
@@ -84,13 +83,17 @@ class Network(nn.Module):
                 drawn.append(v)
         return out, drawn
 
-    def _initialise(self) -> None:
+    def _initialise(self, blocks: list[VisualizationBlock]) -> None:
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        for block in self.blocks:
+            if isinstance(module, nn.Conv2d):
+                # The memory order in which convolutions are fast; `join` puts the maps into the same.
+                module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+        for block in blocks:
             last = block.update[-1]
+            assert isinstance(last, nn.Linear)  # for the type checker; set in VisualizationBlock
             # Blocks begin by changing little, so that later ones see the face near P⁰ and not at random places.
             nn.init.normal_(last.weight, std=1e-3)

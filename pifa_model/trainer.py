@@ -28,7 +28,7 @@ from pifa_model.losses import AlignmentLoss, relative_error
 from pifa_model.network import Network
 from pifa_model.shape import Landmarks
 
-LIGHTNING_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+LIGHTNING_PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
 class NotFiniteError(PifaError):
@@ -103,8 +103,8 @@ class AlignmentModule(lightning.LightningModule):
         value = float(loss.detach())
         if not math.isfinite(value):
             raise NotFiniteError(
-                f"the loss is {value} at step {self.global_step}, rows {tensors['rows'].tolist()}; the checkpoints of the "
-                "round before are kept; try a smaller optimizer.learning_rate"
+                f"the loss is {value} at step {self.global_step}, rows {tensors['rows'].tolist()}; the checkpoints "
+                "of the round before are kept; try a smaller optimizer.learning_rate"
             )
         self._sum, self._count = self._sum + value, self._count + 1
         self._advance(1, f"loss {self._sum / self._count:.3f}")
@@ -116,7 +116,7 @@ class AlignmentModule(lightning.LightningModule):
             RoundReport(
                 step=self.global_step,
                 epoch=self.global_step / self._stream.steps_per_epoch,
-                learning_rate=self.optimizers().param_groups[0]["lr"],
+                learning_rate=self.trainer.optimizers[0].param_groups[0]["lr"],
                 train_loss=self._sum / max(self._count, 1),
                 val_nme=self.validate_blocks(),
                 seconds=time.perf_counter() - self._started,
@@ -150,11 +150,15 @@ class AlignmentModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         config = self.config.optimizer
-        decay, free = [], []
+        decay: list[Tensor] = []
+        free: list[Tensor] = []
         for parameter in self.network.parameters():
             # Biases and batch norm's factors are not shrunk.
             (decay if parameter.ndim > 1 else free).append(parameter)
-        groups = [{"params": decay, "weight_decay": config.weight_decay}, {"params": free, "weight_decay": 0.0}]
+        groups = [
+            {"params": decay, "weight_decay": config.weight_decay},
+            {"params": free, "weight_decay": 0.0},
+        ]
         optimizer: torch.optim.Optimizer
         if config.name == "sgd":
             optimizer = torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)

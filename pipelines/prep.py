@@ -240,7 +240,15 @@ def _build_all(
     def submit(shard: int) -> Any:
         part = faces[layout.face_range(shard)]
         return client.submit(
-            build_shard, str(store.resolve()), layout, shard, part, config, pure=False, retries=2, key=f"shard-{shard}"
+            build_shard,
+            str(store.resolve()),
+            layout,
+            shard,
+            part,
+            config,
+            pure=False,
+            retries=2,
+            key=f"shard-{shard}",
         )
 
     # A window of tasks, not all at once: neither the scheduler nor this process ever holds more than a few shards.
@@ -251,9 +259,7 @@ def _build_all(
         entry = future.result()
         if strict and entry["failures"]:
             position, reason = next(iter(entry["failures"].items()))
-            raise AnnotationError(
-                f"{faces[int(position)].id}: {reason} (--strict stops at the first unusable face)"
-            )
+            raise AnnotationError(f"{faces[int(position)].id}: {reason} (--strict stops at the first unusable face)")
         span = layout.face_range(entry["shard"])
         advance(span.stop - span.start)
         following = next(queue, None)
@@ -261,9 +267,7 @@ def _build_all(
             pending.add(submit(following))
 
 
-def _finish(
-    store: Path, layout: Layout, faces: list[Face], skipped: list[Skipped], start: float
-) -> PrepSummary:
+def _finish(store: Path, layout: Layout, faces: list[Face], skipped: list[Skipped], start: float) -> PrepSummary:
     entries = read_manifest(store)
     if set(entries) != set(range(layout.shards)):
         raise StoreError(f"{store}: {layout.shards - len(entries)} shards are missing; run again with --resume")

@@ -91,7 +91,6 @@ def run_training(
     network = Network(config.network, model, data.size)
     network.initial.copy_(torch.from_numpy(data.params[train_rows].mean(0)))
     network.step.copy_(torch.from_numpy(np.maximum(data.params[train_rows].std(0), 1e-4)))
-    network = network.to(memory_format=torch.channels_last)
     weights = parameter_weights(data.params[train_rows], model)
 
     from pifa_model.trainer import AlignmentModule, RoundReport, fit  # Lightning takes seconds to import
@@ -99,9 +98,7 @@ def run_training(
     kinds = {data.marching[f] for f in np.flatnonzero(split.train)}
     header = _header(config, data, resolved, "2d" if True in kinds else "3d")
     log = _Log(run, header, resume=resume)
-    stream = TrainingStream(
-        data, train_rows, config.training.batch_size, config.training.seed, config.training.mirror
-    )
+    stream = TrainingStream(data, train_rows, config.training.batch_size, config.training.seed, config.training.mirror)
     total = max(1, round(config.training.epochs * stream.steps_per_epoch))
     with progress("training", total, "steps") as advance:
 

@@ -80,14 +80,11 @@ def read_header(path: Path, where: str | None = None) -> Header:
             f"{where}: expected a safetensors file, found something else ({error}); {cure}"
         ) from error
     if "pifa" not in metadata:
-        raise CheckpointError(
-            f"{where}: expected the metadata key 'pifa', found {len(metadata)} other keys; {cure}"
-        )
+        raise CheckpointError(f"{where}: expected the metadata key 'pifa', found {len(metadata)} other keys; {cure}")
     text = metadata["pifa"]
     if len(text) > MAX_CONFIG_CHARS:
         raise CheckpointError(
-            f"{where}: expected a configuration of at most {MAX_CONFIG_CHARS} characters, "
-            f"found {len(text)}; {cure}"
+            f"{where}: expected a configuration of at most {MAX_CONFIG_CHARS} characters, found {len(text)}; {cure}"
         )
     source = f"{where}, metadata key 'pifa'"
     config = parse(CheckpointConfig, text, source, CheckpointError)
@@ -109,9 +106,7 @@ def disagreement(header: Header, entry: Entry) -> str | None:
     }
     for what, (promised, found) in pairs.items():
         if promised != found:
-            return (
-                f"{what}: expected {promised!r} as in the index, found {found!r} in the checkpoint's header"
-            )
+            return f"{what}: expected {promised!r} as in the index, found {found!r} in the checkpoint's header"
     return None
 
 

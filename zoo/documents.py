@@ -80,8 +80,7 @@ def _object(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
 
 def _refuse_control(value: JsonValue) -> None:
     if isinstance(value, str) and any(
-        (ord(c) < 0x20 and c not in "\t\n") or 0x7F <= ord(c) < 0xA0 or 0xD800 <= ord(c) < 0xE000
-        for c in value
+        (ord(c) < 0x20 and c not in "\t\n") or 0x7F <= ord(c) < 0xA0 or 0xD800 <= ord(c) < 0xE000 for c in value
     ):
         raise ValueError("a text holds control characters")
     if isinstance(value, list):

@@ -35,9 +35,7 @@ def place(made: Path, target: Path, files: Sequence[FileEntry]) -> None:
     """
     registry = made.parent
     if not target.resolve().is_relative_to(registry.resolve()):
-        raise PublishError(
-            f"{target}: expected a folder inside the registry, found a link out of it; remove the link"
-        )
+        raise PublishError(f"{target}: expected a folder inside the registry, found a link out of it; remove the link")
     with writing(target):
         target.parent.mkdir(exist_ok=True)
         sync_folder(made)

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from zoo.entry import NAME_PATTERN, Entry, Index, version_key
 from zoo.errors import UnknownEntryError, YankedWarning
 
-_REFERENCE = re.compile(
-    rf"({NAME_PATTERN})(?:@(\^?)((?:0|[1-9][0-9]{{0,8}})(?:\.(?:0|[1-9][0-9]{{0,8}})){{0,2}}))?"
-)
+_REFERENCE = re.compile(rf"({NAME_PATTERN})(?:@(\^?)((?:0|[1-9][0-9]{{0,8}})(?:\.(?:0|[1-9][0-9]{{0,8}})){{0,2}}))?")
 
 
 @dataclass(frozen=True)
@@ -91,9 +89,7 @@ def resolve(index: Index, ref: str) -> Entry:
             f"{ref}: expected a version in use, found only withdrawn ones, the newest {newest.label} "
             f"({newest.yanked}); to have it all the same, ask for {newest.label}"
         )
-    warnings.warn(
-        f"{newest.label} was withdrawn by its publisher: {newest.yanked}", YankedWarning, stacklevel=2
-    )
+    warnings.warn(f"{newest.label} was withdrawn by its publisher: {newest.yanked}", YankedWarning, stacklevel=2)
     return newest
 
 

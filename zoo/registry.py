@@ -66,8 +66,7 @@ class Registry:
             if not self.folder.is_dir():
                 found = "no such folder" if not self.folder.exists() else "something else"
                 raise RegistryError(
-                    f"{self.folder}: expected a registry's folder, found {found}; "
-                    "correct --registry or PIFA_REGISTRY"
+                    f"{self.folder}: expected a registry's folder, found {found}; correct --registry or PIFA_REGISTRY"
                 )
             if not os.path.lexists(self.folder / INDEX):
                 return Index(serial=0, updated=_NEVER)
@@ -166,17 +165,14 @@ def parse_index(data: bytes, where: str) -> Index:
     """
     if len(data) > MAX_INDEX_BYTES:
         raise RegistryError(
-            f"{where}: expected an index of at most {MAX_INDEX_BYTES} bytes, found more; "
-            "this is no registry of PIFA's"
+            f"{where}: expected an index of at most {MAX_INDEX_BYTES} bytes, found more; this is no registry of PIFA's"
         )
     document = load_json(data, where, RegistryError)
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version != 1:
         newer = isinstance(version, int) and version > 1
         cure = "update pifa" if newer else "this is no registry of PIFA's"
-        raise RegistryError(
-            f"{where}: expected schema_version 1, found {'a later one' if newer else 'none'}; {cure}"
-        )
+        raise RegistryError(f"{where}: expected schema_version 1, found {'a later one' if newer else 'none'}; {cure}")
     return parse(Index, data, where, RegistryError)
 
 
@@ -185,8 +181,7 @@ def _local_folder(url: str) -> Path | None:
         parts = urlsplit(url)
         if parts.netloc not in ("", "localhost"):
             raise RegistryError(
-                f"registry {url!r}: expected file:///folder, found a file URL of another machine; "
-                "write three slashes"
+                f"registry {url!r}: expected file:///folder, found a file URL of another machine; write three slashes"
             )
         return Path(url2pathname(parts.path))
     return None if "://" in url else Path(url)
@@ -201,7 +196,5 @@ def _inside(folder: Path, path: str) -> Path:
             "do not use this registry before its publisher explains that"
         )
     if resolved.exists() and not resolved.is_file():
-        raise RegistryError(
-            f"{folder / path}: expected a file, found a folder or a device; this is no registry"
-        )
+        raise RegistryError(f"{folder / path}: expected a file, found a folder or a device; this is no registry")
     return resolved

@@ -61,9 +61,7 @@ def _content(registry: Registry, entry: Entry, folder: Path) -> list[Problem]:
         return [Problem(entry.label, WEIGHTS, str(error))]
     found: list[Problem] = []
     if difference := disagreement(header, entry):
-        message = (
-            f"{registry.where(path_of(entry, WEIGHTS))}: {difference}; publish it anew under a new version"
-        )
+        message = f"{registry.where(path_of(entry, WEIGHTS))}: {difference}; publish it anew under a new version"
         found.append(Problem(entry.label, WEIGHTS, message))
     if fault := config_fault(folder / CONFIG, header, registry.where(path_of(entry, CONFIG))):
         found.append(Problem(entry.label, CONFIG, fault))

@@ -61,9 +61,7 @@ def import_ict_npz(path: Path) -> MorphableModel:
             source="https://github.com/ICT-VGL/ICT-FaceKit, face region",
             expression_names=tuple(n for n, keep in zip(names, moving, strict=True) if keep),
         )
-        contour = contour_lines(
-            bare.mean, bare.normals, landmarks, get_scheme("ibug68").contour, bare.nose_tip
-        )
+        contour = contour_lines(bare.mean, bare.normals, landmarks, get_scheme("ibug68").contour, bare.nose_tip)
         return replace(bare, contours={"ibug68": contour})
     except (TypeError, ValueError) as error:
         raise MorphableError(f"{path}: {error}") from error

@@ -229,7 +229,10 @@ def _validate(model: MorphableModel) -> None:
         fits = array.ndim == len(shape) and all(
             want in (None, got) for want, got in zip(shape, array.shape, strict=False)
         )
-        demand(fits and array.dtype == np.int32, f"{name}: expected int32 {shape}, found {array.dtype} {array.shape}")
+        demand(
+            fits and array.dtype == np.int32,
+            f"{name}: expected int32 {shape}, found {array.dtype} {array.shape}",
+        )
         in_range = array.size == 0 or (array.min() >= 0 and array.max() < limit)
         demand(bool(in_range), f"{name}: a number is out of range (0 to {limit - 1})")
 

@@ -51,7 +51,10 @@ def read(path: Path) -> Iterator[Face | Skipped]:
         for name in sorted(name for name in files if name.endswith(".pts")):
             stem = name.removesuffix(".pts")
             id_ = (Path(folder) / stem).relative_to(path).as_posix()
-            image = next((stem + s for s in (*IMAGE_SUFFIXES, *map(str.upper, IMAGE_SUFFIXES)) if stem + s in names), None)
+            image = next(
+                (stem + s for s in (*IMAGE_SUFFIXES, *map(str.upper, IMAGE_SUFFIXES)) if stem + s in names),
+                None,
+            )
             if image is None:
                 yield Skipped(id_, f"{name}: no image of that name beside it")
                 continue

@@ -78,8 +78,7 @@ def test_threads_share_one_download(published: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(zoo.Registry, "copy", counted)
     results: list[bytes] = []
     threads = [
-        threading.Thread(target=lambda: results.append(zoo.fetch("face", published).read_bytes()))
-        for _ in range(6)
+        threading.Thread(target=lambda: results.append(zoo.fetch("face", published).read_bytes())) for _ in range(6)
     ]
     for thread in threads:
         thread.start()

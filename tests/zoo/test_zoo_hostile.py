@@ -66,9 +66,7 @@ def test_what_is_no_checkpoint_is_not_published(
         {"pifa": '{"format": "pifa-checkpoint", "format": "pifa-checkpoint"}'},
     ],
 )
-def test_safetensors_without_a_configuration(
-    registry: Path, tmp_path: Path, metadata: dict[str, str] | None
-) -> None:
+def test_safetensors_without_a_configuration(registry: Path, tmp_path: Path, metadata: dict[str, str] | None) -> None:
     path = tmp_path / "model.safetensors"
     save_file({"layer": np.zeros(3, np.float32)}, path, metadata=metadata)
     with pytest.raises(zoo.CheckpointError, match="pifa"):

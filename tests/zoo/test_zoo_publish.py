@@ -134,8 +134,7 @@ def test_processes_lose_nothing_and_one_wins_a_version(registry: Path, checkpoin
         "    sys.exit(3)\n"
     )
     workers = [
-        subprocess.Popen([sys.executable, "-c", code, str(registry), str(checkpoint(i)), f"face-{i}"])
-        for i in range(2)
+        subprocess.Popen([sys.executable, "-c", code, str(registry), str(checkpoint(i)), f"face-{i}"]) for i in range(2)
     ]
     assert sorted(worker.wait() for worker in workers) == [0, 3]
     index = zoo.Registry(registry).index()
@@ -166,9 +165,7 @@ def test_a_writer_who_ignores_the_lock_is_noticed(
 
 def test_numbers_of_other_weights_are_refused(registry: Path, checkpoint: Make, metric: Make) -> None:
     with pytest.raises(zoo.PublishError, match="evaluate the file that you publish"):
-        zoo.publish(
-            registry, weights=checkpoint(), name="face", version="1.0.0", metrics=[metric(checkpoint(1))]
-        )
+        zoo.publish(registry, weights=checkpoint(), name="face", version="1.0.0", metrics=[metric(checkpoint(1))])
 
 
 @pytest.mark.parametrize(

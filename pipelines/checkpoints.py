@@ -1,0 +1,50 @@
+"""CHECKPOINT on the command line: a run folder, a file, or a zoo name ``NAME[@VERSION]``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import zoo
+from pifa_data.errors import CheckpointError
+from pifa_data.morphable import MorphableModel
+from pifa_model.checkpoint import load_checkpoint, read_header
+from pifa_model.inference import Aligner
+from pipelines.sources import find_model, find_model_by_fingerprint
+
+
+def checkpoint_file(name: str, registry: str | None = None) -> Path:
+    """The weights' file that ``name`` means; a zoo name is fetched and verified.
+
+    Raises:
+        CheckpointError: neither a run, a file, nor a zoo name.
+        ZooError: the registry does not have it, or it is damaged.
+    """
+    path = Path(name)
+    if path.is_dir():
+        for file in ("best.safetensors", "last.safetensors", "weights.safetensors"):
+            if (path / file).is_file():
+                return path / file
+        raise CheckpointError(f"{path}: a folder, but no run: no best.safetensors or last.safetensors in it")
+    if path.is_file():
+        return path
+    if path.suffix == ".safetensors" or len(path.parts) > 1:
+        raise CheckpointError(f"{path}: no such checkpoint")
+    return zoo.fetch(name, registry)
+
+
+def load_aligner(
+    name: str, *, morphable: str | None = None, registry: str | None = None, device: str = "cpu"
+) -> tuple[Aligner, Path]:
+    """The aligner of a checkpoint and its file; its morphable model is found by fingerprint.
+
+    Raises:
+        PifaError, ZooError: the checkpoint or its morphable model can't be had or don't match.
+    """
+    file = checkpoint_file(name, registry)
+    header = read_header(file)
+    model: MorphableModel
+    if morphable is not None:
+        model = find_model(morphable)
+    else:
+        model = find_model_by_fingerprint(header.morphable.fingerprint, [file.parent / "morphable.safetensors"])
+    return Aligner(load_checkpoint(file, model), device), file
