@@ -13,6 +13,9 @@ from pifa_data.errors import ImageError
 LARGEST_FILE = 256 * 2**20
 """Bytes. A photograph is far smaller; reading more is refused before it fills the memory."""
 
+LARGEST_SIDE = 32766
+"""Pixels. OpenCV's warp counts them in 16 bits."""
+
 
 def read_image(path: Path) -> np.ndarray:
     """Read an image as ``(H, W, 3)`` uint8 RGB, turned upright where its EXIF data says so.
@@ -26,6 +29,10 @@ def read_image(path: Path) -> np.ndarray:
         data = path.read_bytes()
     except OSError as error:
         raise ImageError(f"{path}: {error.strerror or error}") from error
+    except ValueError as error:  # a NUL in the name
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError(f"{str(path)!r}: {error}") from error
     return decode_image(data, str(path))
 
 
@@ -40,6 +47,10 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
         raise ImageError(f"{name}: the image can't be decoded ({error.err})") from error
     if image is None:
         raise ImageError(f"{name}: not an image that OpenCV can read")
+    if max(image.shape[:2]) > LARGEST_SIDE:
+        raise ImageError(
+            f"{name}: expected sides of at most {LARGEST_SIDE} pixels, found {image.shape[:2]}; scale it down"
+        )
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 

@@ -64,12 +64,20 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, header: Header, network: Network) -> None:
-    """Write a checkpoint; a reader sees the old file or the new one, never half."""
+    """Write a checkpoint; a reader sees the old file or the new one, never half.
+
+    Raises:
+        CheckpointError: no space or no right to write.
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     text = json.dumps(header.model_dump(mode="json"), allow_nan=False, sort_keys=True)
     temporary = path.with_name(f".{path.name}.partial")
-    save_file(tensors, temporary, metadata={"pifa": text})
-    temporary.replace(path)
+    try:
+        save_file(tensors, temporary, metadata={"pifa": text})
+        temporary.replace(path)
+    except (SafetensorError, OSError) as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(f"{path}: can't be written ({error}); the one before is kept") from error
 
 
 def read_header(path: Path) -> Header:
@@ -83,7 +91,7 @@ def read_header(path: Path) -> Header:
     try:
         with safe_open(path, framework="pt") as file:
             document = json.loads((file.metadata() or {}).get("pifa", "null"))
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a safetensors checkpoint ({error})") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise CheckpointError(f"{path}: a safetensors file, but not a PIFA checkpoint (no {FORMAT} header)")

@@ -54,9 +54,13 @@ class NetworkConfig(_Section):
 
 
 class LossConfig(_Section):
-    """Which loss each block has (equations 6 and 7), and its weight."""
+    """Which loss each block has, and its weight.
 
-    blocks: tuple[Literal["parameters", "landmarks"], ...] = ("parameters",) * 3 + ("landmarks",) * 3
+    ``parameters`` is equation 6, ``landmarks`` equation 7, and ``distance`` equation 7 without the square: the mean
+    distance that NME measures, in which a face that is far off does not outweigh all others.
+    """
+
+    blocks: tuple[Literal["parameters", "landmarks", "distance"], ...] = ("parameters",) * 3 + ("landmarks",) * 3
     weights: tuple[Positive, ...] = (1, 2, 3, 4, 5, 6)
 
 

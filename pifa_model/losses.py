@@ -8,7 +8,8 @@ Equation 6's W, in crop pixels squared so that it stands beside equation 7:
 - M: 1/r for the scaled rotation and 1 for the translation, r the ratio of their mean absolute values over the
   training rows.
 
-Equation 7 is the mean over visible-or-labelled points of the squared distance, crop pixels. Each block's loss is
+Equation 7 is the mean over labelled points of the squared distance, crop pixels; ``distance`` is the mean distance,
+crop pixels. Each block's loss is
 multiplied by its weight; the sum is divided by the sum of the weights.
 """
 
@@ -83,7 +84,9 @@ class AlignmentLoss(nn.Module):
                 value = ((output - params).square() * self.weights).sum(1)
             else:
                 squared = (project(output, marching) - landmarks).square().sum(2)
-                value = (squared * labelled).sum(1) / count
+                # The small constant keeps the square root's gradient finite where a point is hit exactly.
+                error = squared if kind == "landmarks" else (squared + 1e-4).sqrt()
+                value = (error * labelled).sum(1) / count
             total = total + weight * value.mean()
         return total / float(np.sum(self.config.weights))
 

@@ -79,8 +79,11 @@ def run_prep(
 
     Raises:
         PifaError: bad sources or model; the store exists; or it was begun with other settings (``resume``).
-        OSError: no space or no right to write; what was finished stays and ``resume`` goes on from it.
+        StoreError: no space, no right to write, or workers that die; what was finished stays and ``resume`` goes
+            on from it.
     """
+    from distributed import KilledWorker
+
     start = time.perf_counter()
     model = find_model(morphable)
     LandmarkFitter(model, config.scheme)  # refuses a model without this scheme before any work
@@ -101,7 +104,13 @@ def run_prep(
             progress("preparing", layout.faces, "faces") as advance,
         ):
             advance(sum(layout.face_range(s).stop - layout.face_range(s).start for s in finished))
-            _build_all(client, store, layout, faces, missing, config, advance, strict=strict)
+            try:
+                _build_all(client, store, layout, faces, missing, config, advance, strict=strict)
+            except (OSError, KilledWorker) as error:
+                raise StoreError(
+                    f"{store}: the build stopped ({error}); what is finished is kept: mend the cause and run the "
+                    "same command with --resume"
+                ) from error
     return _finish(store, layout, faces, skipped, start)
 
 

@@ -34,13 +34,13 @@ def import_ict_npz(path: Path) -> MorphableModel:
             if missing:
                 raise MorphableError(f"{path}: the arrays {', '.join(missing)} are missing")
             arrays = {name: file[name] for name in _ARRAYS}
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
+    except (ValueError, OSError, zipfile.BadZipFile, EOFError, MemoryError) as error:
         if isinstance(error, MorphableError):
             raise
         raise MorphableError(f"{path}: not an .npz file of plain arrays ({error})") from error
 
     expression = np.asarray(arrays["expression"], dtype=np.float32)
-    names = [str(name) for name in arrays["expression_names"]]
+    names = [str(name) for name in np.ravel(arrays["expression_names"])]
     if expression.ndim != 3 or len(names) != len(expression):
         raise MorphableError(f"{path}: expression: expected one (V, 3) offset a name, found {expression.shape}")
     # Gaze shapes move the eyeballs, which the face region does not hold; their modes are zero here.

@@ -149,7 +149,7 @@ class MorphableModel:
             with safe_open(path, framework="np") as file:
                 header = json.loads((file.metadata() or {}).get("pifa", "null"))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        except (SafetensorError, ValueError, OSError) as error:
+        except (SafetensorError, ValueError, OSError, RecursionError) as error:
             raise MorphableError(f"{path}: not a morphable model's file ({error})") from error
         if not isinstance(header, dict) or header.get("format") != FORMAT:
             raise MorphableError(f"{path}: a safetensors file, but not of a morphable model (no {FORMAT} header)")
@@ -161,7 +161,7 @@ class MorphableModel:
             model = _from_tensors(header, tensors)
         except KeyError as error:
             raise MorphableError(f"{path}: the array or header key {error} is missing") from error
-        except MorphableError as error:
+        except (TypeError, ValueError, OverflowError) as error:  # MorphableError is a ValueError
             raise MorphableError(f"{path}: {error}") from error
         if model.fingerprint != header.get("fingerprint"):
             raise MorphableError(

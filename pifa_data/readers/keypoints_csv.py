@@ -32,7 +32,7 @@ def read(path: Path) -> Iterator[Face | Skipped]:
     images = table.parent / "images"
     seen: set[str] = set()
     csv.field_size_limit(_LONGEST_ROW)
-    with table.open(encoding="utf-8", errors="strict", newline="") as file:
+    with table.open(encoding="utf-8-sig", errors="strict", newline="") as file:
         rows = csv.reader(file)
         try:
             for row in rows:

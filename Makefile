@@ -1,0 +1,37 @@
+# Two commands on a fresh clone: `make test` and `make demo`. Python 3.11 or newer, pip and make are all they need.
+PYTHON ?= python3
+# A folder or index to take PyTorch from, as TORCH_INDEX=https://download.pytorch.org/whl/cpu for the small CPU build.
+TORCH_INDEX ?=
+DATA ?= ../shared/data
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup test test-all lint demo wheel-check bench clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "PIFA needs Python 3.11 or newer; set PYTHON=")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(STAMP)
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+demo: setup
+	$(BIN)/pifa demo --data $(DATA)
+
+wheel-check: setup
+	$(BIN)/python tests/wheel_check.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info work .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,144 @@
+"""Rows of a store: what they hold, and that a row depends on (seed, face, copy) alone."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from synthetic import SCHEME, project_landmarks
+
+from pifa_data.boxes import square_of, tight_box
+from pifa_data.build import PrepConfig, Rows, build_rows, face_box, mirror_params
+from pifa_data.camera import pose_angles
+from pifa_data.faces import Face
+from pifa_data.fitting import LandmarkFitter
+from pifa_data.images import crop_image, read_image
+from pifa_data.morphable import MorphableModel
+from pifa_data.readers import FORMATS, read_faces
+from pifa_data.schemes import get_scheme
+
+CONFIG = PrepConfig(copies=3, size=64, seed=5)
+
+
+@pytest.fixture(scope="module")
+def faces(synthetic: Path) -> list[Face]:
+    return [f for f in read_faces(str(synthetic / "faces"), FORMATS) if isinstance(f, Face)][:10]
+
+
+@pytest.fixture(scope="module")
+def fitter(model: MorphableModel) -> LandmarkFitter:
+    return LandmarkFitter(model, SCHEME)
+
+
+@pytest.fixture(scope="module")
+def rows(faces: list[Face], fitter: LandmarkFitter) -> Rows:
+    return build_rows(faces, CONFIG, fitter)
+
+
+def errors(model: MorphableModel, params: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """Mean distance of each row's projected points to its labels, crop pixels."""
+    return np.array(
+        [
+            np.linalg.norm(project_landmarks(model, p[:8].reshape(2, 4).astype(float), p[8:]) - at, axis=1).mean()
+            for p, at in zip(params, landmarks, strict=True)
+        ]
+    )
+
+
+def test_params_project_to_the_crops_landmarks(model: MorphableModel, rows: Rows) -> None:
+    found = errors(model, rows.crops["params"], rows.crops["landmarks"])
+    assert rows.crops["valid"].all()
+    assert found.max() < 1.0  # of 64 pixels; labels are rounded to 0.01 pixel of the image
+    assert np.median(found) < 0.3
+
+
+def test_mirrored_params_project_to_the_flipped_labels_as_well(
+    model: MorphableModel, rows: Rows, faces: list[Face]
+) -> None:
+    source = rows.crops["source"]
+    flipped = rows.crops["landmarks"][:, get_scheme(SCHEME).mirror] * [-1, 1] + [CONFIG.size - 1, 0]
+    params = mirror_params(rows.faces["params_mirrored"][source], rows.crops["boxes"], CONFIG.grow, CONFIG.size)
+    assert params.dtype == np.float32
+    ours = errors(model, rows.crops["params"], rows.crops["landmarks"])
+    theirs = errors(model, params, flipped)
+    np.testing.assert_allclose(theirs, ours, atol=0.05)
+    pose = pose_angles(params[:, :8].reshape(-1, 2, 4).astype(float))
+    np.testing.assert_allclose(pose, rows.faces["pose"][source] * [-1, 1, -1], atol=np.radians(1))
+
+
+def test_copy_0_is_the_unjittered_box_and_the_others_differ(rows: Rows, faces: list[Face]) -> None:
+    boxes = rows.crops["boxes"].reshape(len(faces), 3, 4)
+    for face, three in zip(faces, boxes, strict=True):
+        tight = tight_box(face.landmarks, face.visibility)
+        np.testing.assert_allclose(three[0], tight, atol=1e-3)
+        assert np.abs(three[1:] - tight).max(1).min() > 0.1
+    np.testing.assert_array_equal(rows.crops["copy"], np.tile([0, 1, 2], len(faces)))
+    np.testing.assert_array_equal(rows.crops["source"], np.repeat(np.arange(len(faces)), 3))
+
+
+def test_pictures_and_labels_are_of_the_jittered_square(rows: Rows, faces: list[Face]) -> None:
+    for row in (0, 4, 17):
+        face = faces[rows.crops["source"][row]]
+        square = square_of(rows.crops["boxes"][row].astype(float), CONFIG.grow, CONFIG.size)
+        np.testing.assert_allclose(rows.crops["landmarks"][row], square.to_crop(face.landmarks), atol=1e-3)
+        picture = crop_image(read_image(face.image), square)
+        # The box is kept in float32, so that a pixel on the edge between two may go the other way.
+        assert np.abs(picture.astype(int) - rows.crops["images"][row]).mean() < 0.5
+
+
+def test_a_row_depends_on_seed_face_and_copy_alone(rows: Rows, faces: list[Face], fitter: LandmarkFitter) -> None:
+    some = build_rows(faces[3:5][::-1], replace(CONFIG, copies=2), fitter)
+    for name in ("images", "boxes", "landmarks", "visibility"):
+        whole = rows.crops[name].reshape(len(faces), 3, *rows.crops[name].shape[1:])
+        part = some.crops[name].reshape(2, 2, *rows.crops[name].shape[1:])
+        np.testing.assert_array_equal(part, whole[[4, 3], :2])
+    other = build_rows(faces[3:4], replace(CONFIG, seed=6), fitter)
+    assert np.abs(other.crops["boxes"][1] - rows.crops["boxes"][3 * 3 + 1]).max() > 0.1
+
+
+def test_points_not_labelled_are_zero_in_the_crop(faces: list[Face], fitter: LandmarkFitter) -> None:
+    hidden = faces[0].visibility.copy()
+    hidden[:3] = 0
+    holes = np.where(hidden[:, None] > 0, faces[0].landmarks, np.nan)
+    made = build_rows([replace(faces[0], landmarks=holes, visibility=hidden)], CONFIG, fitter)
+    assert (made.crops["landmarks"][:, :3] == 0).all()
+    np.testing.assert_array_equal(made.crops["visibility"], np.tile(hidden, (3, 1)))
+    for name in ("params", "landmarks", "boxes"):
+        assert np.isfinite(made.crops[name]).all()
+
+
+def test_bad_images_fail_alone(tmp_path: Path, faces: list[Face], fitter: LandmarkFitter) -> None:
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes(faces[0].image.read_bytes()[:-500])
+    bad = [
+        replace(faces[0], image=cut),
+        faces[1],
+        replace(faces[2], image=tmp_path / "none.jpg"),
+        replace(faces[3], landmarks=faces[3].landmarks + 1000),
+        replace(faces[4], image=Path("a\0b.jpg")),
+    ]
+    made = build_rows(bad, CONFIG, fitter)
+    assert sorted(made.failures) == [0, 2, 3, 4]
+    assert "cut short" in made.failures[0]
+    assert "100% of the landmarks lie outside" in made.failures[3]
+    np.testing.assert_array_equal(made.faces["valid"], [False, True, False, False, False])
+    np.testing.assert_array_equal(made.crops["valid"], np.repeat(made.faces["valid"], 3))
+    alone = build_rows([faces[1]], CONFIG, fitter)
+    np.testing.assert_array_equal(made.crops["images"][3:6], alone.crops["images"])
+
+
+def test_dataset_boxes(faces: list[Face], fitter: LandmarkFitter) -> None:
+    box = np.array([20.0, 30.0, 120.0, 140.0])
+    config = replace(CONFIG, boxes="dataset", copies=1)
+    made = build_rows([replace(faces[0], box=box), faces[1]], config, fitter)
+    np.testing.assert_array_equal(made.crops["boxes"][0], box)
+    assert list(made.failures) == [1]
+    assert "no box" in made.failures[1]
+    assert face_box(faces[1], "dataset") is None
+
+
+def test_the_landmark_kind_can_be_overruled(faces: list[Face], fitter: LandmarkFitter) -> None:
+    turned = [f for f in faces if f.kind == "2d"][:4]
+    two = build_rows(turned, replace(CONFIG, copies=1), fitter)
+    three = build_rows(turned, replace(CONFIG, copies=1, landmarks="3d"), fitter)
+    assert np.abs(two.crops["params"] - three.crops["params"]).max() > 1e-3

@@ -1,0 +1,168 @@
+"""Presets and checkpoints: what is refused, and that what is saved comes back."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pifa_data.errors import CheckpointError, ConfigError
+from pifa_data.morphable import MorphableModel
+from pifa_model.checkpoint import Header, MorphableReference, load_checkpoint, read_header, save_checkpoint
+from pifa_model.config import Config, load_config, preset_names
+from pifa_model.network import Network
+
+
+def tiny_config() -> Config:
+    return load_config("compact", ("network.hidden=8", "network.visualization.vertices=200"))
+
+
+def make_checkpoint(path: Path, model: MorphableModel) -> Network:
+    config = tiny_config()
+    torch.manual_seed(0)
+    network = Network(config.network, model)
+    header = Header(
+        preset="compact",
+        network=config.network,
+        config=config,
+        scheme="ibug68",
+        landmark_kind="2d",
+        input_size=114,
+        boxes="tight",
+        grow=1.4,
+        morphable=MorphableReference(name=model.name, fingerprint=model.fingerprint),
+    )
+    save_checkpoint(path, header, network)
+    return network
+
+
+def test_presets_load() -> None:
+    assert preset_names() == ["compact", "paper"]
+    paper = load_config("paper")
+    assert paper.optimizer.learning_rate == 1e-6
+    assert paper.optimizer.momentum == 0.99
+    assert paper.losses.weights == (1, 2, 3, 4, 5, 6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("training.epoch=3",), "training.epoch"),
+        (("training.epochs=-1",), "greater than 0"),
+        (("optimizer.name=lion",), "optimizer.name"),
+        (("losses.blocks=['landmarks']",), "has 1 entries, the network 6 blocks"),
+        (("nonsense",), "expected KEY=VALUE"),
+        (("training.epochs.more=1",), "is not a section"),
+        (("network.kernels=[3]",), "kernels 1"),
+    ],
+)
+def test_wrong_settings_are_named(settings: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config("compact", settings)
+
+
+def test_a_preset_of_ones_own(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("[training]\nepochs = 7\n")
+    assert load_config(str(file)).training.epochs == 7
+    assert load_config(str(file)).preset == "mine"
+    file.write_text("[training\n")
+    with pytest.raises(ConfigError, match="not a TOML file"):
+        load_config(str(file))
+    with pytest.raises(ConfigError, match="compact, paper"):
+        load_config("huge")
+
+
+def test_a_checkpoint_comes_back_whole(tmp_path: Path, model: MorphableModel) -> None:
+    file = tmp_path / "a.safetensors"
+    network = make_checkpoint(file, model).eval()
+    loaded = load_checkpoint(file, model)
+    assert loaded.header == read_header(file)
+    images = torch.randint(0, 255, (2, 3, 114, 114), dtype=torch.uint8)
+    with torch.no_grad():
+        for a, b in zip(network(images)[0], loaded.network(images)[0], strict=True):
+            assert torch.equal(a, b)
+
+
+def test_another_morphable_model_is_refused(tmp_path: Path, model: MorphableModel) -> None:
+    file = tmp_path / "a.safetensors"
+    make_checkpoint(file, model)
+    other = replace(model, mean=model.mean * np.float32(1.01))
+    with pytest.raises(CheckpointError, match=model.fingerprint[:12]):
+        load_checkpoint(file, other)
+
+
+def rewrite(file: Path, change: Any) -> None:
+    tensors = load_file(file)
+    header = read_header(file).model_dump(mode="json")
+    change(tensors, header)
+    save_file(tensors, file, metadata={"pifa": json.dumps(header)})
+
+
+def drop(tensors: dict, header: dict) -> None:
+    del tensors["blocks.2.update.0.weight"]
+
+
+def add(tensors: dict, header: dict) -> None:
+    tensors["extra"] = torch.zeros(1)
+
+
+def reshape(tensors: dict, header: dict) -> None:
+    tensors["initial"] = torch.zeros(3)
+
+
+def poison(tensors: dict, header: dict) -> None:
+    tensors["initial"][0] = float("nan")
+
+
+def newer(tensors: dict, header: dict) -> None:
+    header["format_version"] = 99
+
+
+def strange(tensors: dict, header: dict) -> None:
+    header["network"]["surprise"] = 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (drop, "weights missing: \\['blocks.2.update.0.weight'\\]"),
+        (add, "unexpected: \\['extra'\\]"),
+        (reshape, "initial: expected shape"),
+        (poison, "initial: holds numbers that are not finite"),
+        (newer, "format version 99"),
+        (strange, "surprise"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused(
+    tmp_path: Path, model: MorphableModel, change: Any, message: str
+) -> None:
+    file = tmp_path / "a.safetensors"
+    make_checkpoint(file, model)
+    rewrite(file, change)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_checkpoint(file, model)
+    assert str(file) in str(caught.value)
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path, model: MorphableModel) -> None:
+    file = tmp_path / "a.safetensors"
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        read_header(file)
+    file.write_bytes(pickle.dumps({"weights": 1}))
+    with pytest.raises(CheckpointError, match="not a safetensors checkpoint"):
+        read_header(file)
+    save_file({"a": torch.zeros(1)}, file)
+    with pytest.raises(CheckpointError, match="no pifa-checkpoint header"):
+        read_header(file)
+    make_checkpoint(file, model)
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="not a safetensors checkpoint"):
+        load_checkpoint(file, model)

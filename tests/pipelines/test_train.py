@@ -1,0 +1,173 @@
+"""Training runs: split by person, files of a run, resume that equals never having stopped, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pifa_data.errors import ConfigError, PifaError, StoreError
+from pifa_data.store import Store
+from pifa_model.batches import StoreRows
+from pifa_model.checkpoint import read_header
+from pifa_model.config import Config, load_config
+from pipelines.train import run_training, split_subjects
+
+SETTINGS = (
+    "network.hidden=8",
+    "network.visualization.vertices=150",
+    "training.batch_size=8",
+    "training.round_steps=2",
+    "training.val_fraction=0.25",
+    "training.precision=32",
+    "training.epochs=0.7",
+)
+
+
+def config(*more: str) -> Config:
+    return load_config("compact", SETTINGS + more)
+
+
+@pytest.fixture(scope="module")
+def run(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("train") / "run"
+    run_training(small_store, out, config(), device="cpu")
+    return out
+
+
+def test_a_run_holds_what_its_readers_need(run: Path, small_store: Path) -> None:
+    names = {path.name for path in run.iterdir()}
+    assert names == {
+        *("best.safetensors", "last.safetensors", "config.json", "metrics.csv", "curves.png"),
+        *("morphable.safetensors", "state"),
+    }
+    header = read_header(run / "last.safetensors")
+    assert header.grow == Store(small_store).attributes["config"]["grow"]
+    assert header.boxes == "tight"
+    assert header.landmark_kind == "2d"
+    assert header.morphable.fingerprint == Store(small_store).model.fingerprint
+    rows = list(csv.DictReader((run / "metrics.csv").open()))
+    steps = [int(row["step"]) for row in rows]
+    assert steps == sorted(steps)
+    assert steps[-1] == header.training["step"]
+    assert all(float(row["val_nme_block6"]) > 0 for row in rows)
+    text = json.dumps(header.model_dump(mode="json"))
+    assert str(small_store.parent) not in text, "a checkpoint must not tell where somebody's data lies"
+
+
+def test_people_are_on_one_side_only(run: Path, small_store: Path) -> None:
+    header = read_header(run / "best.safetensors")
+    train, val = set(header.training["train_subjects"]), set(header.training["val_subjects"])
+    assert train
+    assert val
+    assert not train & val
+    data = StoreRows(Store(small_store))
+    assert train | val == set(data.subjects)
+    split = split_subjects(data.subjects, 0.25, 0)
+    rows = data.rows_of(split.train)
+    assert {data.subjects[face] for face in data.source[rows]} == train
+
+
+def test_initial_parameters_come_from_the_training_rows_alone(run: Path, small_store: Path) -> None:
+    data = StoreRows(Store(small_store))
+    split = split_subjects(data.subjects, 0.25, 0)
+    weights = load_file(run / "last.safetensors")
+    np.testing.assert_allclose(weights["initial"], data.params[data.rows_of(split.train)].mean(0), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.1, 0.5, 0.89])
+def test_split_is_repeatable_and_leaves_someone_to_train_on(fraction: float) -> None:
+    subjects = [f"person {i // 3}" for i in range(30)]
+    split = split_subjects(subjects, fraction, 5)
+    again = split_subjects(subjects, fraction, 5)
+    assert split.val_subjects == again.val_subjects
+    assert (split.train ^ split.val).all()
+    assert split.train.any()
+    assert bool(split.val_subjects) == (fraction > 0)
+
+
+def test_resumed_equals_never_stopped(run: Path, small_store: Path, tmp_path: Path) -> None:
+    """A run killed in the middle of a round and resumed ends with the very same weights."""
+    out = tmp_path / "run"
+    command = "import sys; from tests.pipelines.test_train import *; torch.set_num_threads(1); "
+    command += "run_training(Path(sys.argv[1]), Path(sys.argv[2]), config(), device='cpu')"
+    root = Path(__file__).resolve().parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-c", command, str(small_store), str(out)], cwd=root, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not (out / "state" / "last.ckpt").is_file() and process.poll() is None:
+            assert time.monotonic() < deadline, "no round was finished"
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    run_training(small_store, out, config(), device="cpu", resume=True)
+    expected, found = load_file(run / "last.safetensors"), load_file(out / "last.safetensors")
+    assert expected.keys() == found.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(tensor, found[name]), name
+
+    def curve(folder: Path) -> list[tuple[str, str]]:
+        return [(row["step"], row["train_loss"]) for row in csv.DictReader((folder / "metrics.csv").open())]
+
+    assert curve(out) == curve(run)
+
+
+def test_resuming_a_finished_run_changes_nothing(run: Path, small_store: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    before = (copy / "last.safetensors").read_bytes()
+    run_training(small_store, copy, config(), device="cpu", resume=True)
+    assert (copy / "last.safetensors").read_bytes() == before
+
+
+def test_what_is_there_is_not_overwritten(run: Path, small_store: Path, tmp_path: Path) -> None:
+    with pytest.raises(PifaError, match="--resume to go on"):
+        run_training(small_store, run, config(), device="cpu")
+    with pytest.raises(ConfigError, match="another config"):
+        run_training(small_store, run, config("training.seed=9"), device="cpu", resume=True)
+    foreign = tmp_path / "thesis"
+    foreign.mkdir()
+    (foreign / "chapter1.tex").write_text("years of work")
+    with pytest.raises(PifaError, match="not a run folder"):
+        run_training(small_store, foreign, config(), device="cpu", overwrite=True)
+    assert (foreign / "chapter1.tex").read_text() == "years of work"
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(small_store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    wild = config(
+        "optimizer.learning_rate=1e18", "optimizer.warmup_steps=0", "optimizer.name=sgd", "training.clip=1e30"
+    )
+    with pytest.raises(PifaError, match=r"the loss is (nan|inf) at step \d+, rows \["):
+        run_training(small_store, out, wild, device="cpu")
+
+
+def test_an_unfinished_store_is_refused(small_store: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "S.zarr"
+    shutil.copytree(small_store, copy)
+    file = copy / "zarr.json"
+    document = json.loads(file.read_text())
+    document["attributes"]["complete"] = False
+    file.write_text(json.dumps(document))
+    with pytest.raises(StoreError, match="--resume"):
+        run_training(copy, tmp_path / "run", config(), device="cpu")
+
+
+def test_cuda_is_refused_where_there_is_none(small_store: Path, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    with pytest.raises(ConfigError, match="no CUDA device"):
+        run_training(small_store, tmp_path / "run", config(), device="cuda")
