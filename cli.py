@@ -14,8 +14,33 @@ import rich_click as click
 _FILE = click.Path(path_type=Path)
 
 
-class _Main(click.RichGroup):
+def _set_verbosity(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    """Callback of -v and -q, wherever on the command line they stand."""
+    if value:
+        ctx.meta["pifa.verbose"] = param.name == "verbose"
+        logging.getLogger("pifa").setLevel(logging.DEBUG if param.name == "verbose" else logging.ERROR)
+
+
+class _Command(click.RichCommand):
+    """A command that also takes -v and -q."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        common: dict[str, Any] = {"is_flag": True, "expose_value": False, "callback": _set_verbosity}
+        self.params.append(click.Option(["-v", "--verbose"], help="More on stderr; tracebacks for errors.", **common))
+        self.params.append(click.Option(["-q", "--quiet"], help="Only errors on stderr.", **common))
+
+
+class _Group(click.RichGroup):
+    """A group of such commands."""
+
+    command_class = _Command
+
+
+class _Main(_Group):
     """Turns errors that are the user's into one line on stderr and exit status 1."""
+
+    group_class = _Group
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -42,10 +67,7 @@ def _print_json(value: Any) -> None:
 
 @click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="pifa")
-@click.option("-v", "--verbose", is_flag=True, help="More on stderr; tracebacks for errors.")
-@click.option("-q", "--quiet", is_flag=True, help="Only errors on stderr.")
-@click.pass_context
-def main(ctx: click.Context, verbose: bool, quiet: bool) -> None:
+def main() -> None:
     """Pose-invariant face alignment by 3D morphable model and a single CNN.
 
     \b
@@ -55,10 +77,8 @@ def main(ctx: click.Context, verbose: bool, quiet: bool) -> None:
       pifa train S.zarr --out RUN
       pifa align RUN photo.jpg --boxes boxes.csv --overlay out
     """
-    ctx.meta["pifa.verbose"] = verbose
-    level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
-    logging.getLogger("pifa").setLevel(level)
+    logging.getLogger("pifa").setLevel(logging.INFO)
     # Warnings are for people here: one line, without the place in the code.
     warnings.showwarning = lambda message, *_: click.echo(f"pifa: warning: {message}", err=True)
 
@@ -66,7 +86,12 @@ def main(ctx: click.Context, verbose: bool, quiet: bool) -> None:
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def formats(as_json: bool) -> None:
-    """List the annotation formats and what each expects on disk."""
+    """List the annotation formats and what each expects on disk.
+
+    \b
+    Example:
+      pifa formats
+    """
     from pifa_data.readers import FORMATS
 
     if as_json:
@@ -354,7 +379,12 @@ def morphable_import(form: str, path: Path, out: Path, overwrite: bool) -> None:
 @morphable.command("list")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def morphable_list(as_json: bool) -> None:
-    """List the imported models."""
+    """List the imported models.
+
+    \b
+    Example:
+      pifa morphable list
+    """
     from pipelines.models import list_models, model_info
 
     infos = [model_info(model) for model in list_models()]
@@ -422,7 +452,12 @@ def zoo_group() -> None:
 @click.option("--registry", help="Folder or URL; default $PIFA_REGISTRY or the one that ships with the program.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def zoo_list(registry: str | None, as_json: bool) -> None:
-    """List the checkpoints of a registry."""
+    """List the checkpoints of a registry.
+
+    \b
+    Example:
+      pifa zoo list --registry registry
+    """
     import zoo
 
     source = zoo.Registry(registry)
@@ -442,7 +477,12 @@ def zoo_list(registry: str | None, as_json: bool) -> None:
 @click.argument("reference", metavar="NAME[@VERSION]")
 @click.option("--registry", help="Folder or URL.")
 def zoo_show(reference: str, registry: str | None) -> None:
-    """Print the card of a checkpoint."""
+    """Print the card of a checkpoint.
+
+    \b
+    Example:
+      pifa zoo show my68@1.0.0 --registry registry
+    """
     import zoo
 
     source = zoo.Registry(registry)
@@ -491,7 +531,12 @@ def zoo_publish(checkpoint: str, **options: Any) -> None:
 @click.argument("reference", metavar="[NAME[@VERSION]]", required=False)
 @click.option("--registry", help="Folder or URL.")
 def zoo_verify(reference: str | None, registry: str | None) -> None:
-    """Check every file of a registry, or of one checkpoint, against its hash."""
+    """Check every file of a registry, or of one checkpoint, against its hash.
+
+    \b
+    Example:
+      pifa zoo verify --registry registry
+    """
     import zoo
 
     problems = zoo.verify(reference, registry)
@@ -507,7 +552,12 @@ def zoo_verify(reference: str | None, registry: str | None) -> None:
 @click.option("--reason", required=True, help="Why; shown to those who pin it.")
 @click.option("--registry", required=True, type=_FILE, help="Registry folder.")
 def zoo_yank(reference: str, reason: str, registry: Path) -> None:
-    """Hide a version from "newest"; exact pins go on working, with a warning."""
+    """Hide a version from "newest"; exact pins go on working, with a warning.
+
+    \b
+    Example:
+      pifa zoo yank my68@1.0.0 --reason "trained on test faces" --registry registry
+    """
     import zoo
 
     parsed = zoo.parse_reference(reference)
@@ -529,7 +579,12 @@ def zoo_yank(reference: str, reason: str, registry: Path) -> None:
 @click.option("--faces", default=600, show_default=True, type=click.IntRange(20), help="Faces to prepare.")
 @click.option("--steps", default=400, show_default=True, type=click.IntRange(1), help="Training steps.")
 def demo(out: Path, data: Path, faces: int, steps: int) -> None:
-    """Run the main job once on real faces: import, prep, train, eval, publish, fetch, align."""
+    """Run the main job once on real faces: import, prep, train, eval, publish, fetch, align.
+
+    \b
+    Example:
+      pifa demo --data ../shared/data --out work/demo
+    """
     from pipelines.demo import run_demo
 
     run_demo(out, data, faces=faces, steps=steps, say=click.echo)

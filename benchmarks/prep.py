@@ -18,8 +18,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pifa_data.build import PrepConfig, face_box
 from pifa_data.boxes import face_rng, jitter_box, square_of
+from pifa_data.build import PrepConfig, face_box
 from pifa_data.faces import Face
 from pifa_data.images import CropSource, read_image
 from pifa_data.store import Layout, create_store

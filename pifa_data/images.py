@@ -56,7 +56,7 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
 
 def _cut_short(data: bytes) -> bool:
     if data.startswith(b"\x89PNG\r\n"):
-        return b"IEND" not in data[-64:]
+        return b"IEND" not in data
     if not data.startswith(b"\xff\xd8"):
         return False
     # Walk the segments: an end-of-image marker inside one belongs to an embedded thumbnail.

@@ -127,6 +127,15 @@ def create_store(path: Path, layout: Layout, attributes: dict[str, Any], model: 
     new.rename(path)
 
 
+def is_store(path: Path) -> bool:
+    """Whether a folder is a store that this program made, of whatever version and however unfinished."""
+    try:
+        attributes = zarr.open_group(path, mode="r", zarr_format=3).attrs
+    except (FileNotFoundError, ValueError, KeyError, OSError):
+        return False
+    return "schema_version" in attributes and "plan" in attributes
+
+
 def write_shard(
     path: Path,
     layout: Layout,
@@ -153,6 +162,8 @@ def write_shard(
     ):
         for name, array in arrays.items():
             target = zarr.open_array(path / prefix / name, mode=mode, config={"write_empty_chunks": True})
+            # Zarr reads a shard before it replaces it, and fails on one that a crash of the machine left torn.
+            _remove(path / prefix / name / "c" / str(shard))
             target[where] = array
             digests[prefix + name] = array_digest(array)
     entry = {"shard": shard, "digests": digests, "failures": {str(k): v for k, v in failures.items()}}
@@ -161,6 +172,13 @@ def write_shard(
     partial.write_text(json.dumps(entry, sort_keys=True), encoding="utf-8")
     partial.replace(final)
     return entry
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def array_digest(array: np.ndarray) -> str:

@@ -87,7 +87,7 @@ def area_under_curve(interocular: np.ndarray, threshold: float = THRESHOLD) -> f
 
 def by_yaw(errors: np.ndarray, yaw: np.ndarray) -> dict[str, float | None]:
     """Mean of the faces in each bin of absolute yaw; beyond 90° counts to the last."""
-    degrees = np.abs(np.degrees(yaw))
+    degrees = np.abs(np.degrees(yaw)).round(9)  # 30° written in radians comes back as 29.999999999999996
     last = YAW_BINS[-1][1]
     return {
         f"{low}-{high}": mean_of(errors[(degrees >= low) & ((degrees < high) | (high == last))])

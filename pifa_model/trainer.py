@@ -61,8 +61,11 @@ class AlignmentModule(lightning.LightningModule):
         val_rows: np.ndarray,
         report: Callable[[RoundReport, Network], None],
         advance: Callable[[int, str], None],
+        state: Path,
     ) -> None:
+        """Everything a run needs; ``report`` and ``advance`` are called as it goes, ``state`` is written each round."""
         super().__init__()
+        self._state = state
         self.config, self.network, self.landmarks, self.loss = config, network, landmarks, loss
         self._stream, self._data, self._report, self._advance = stream, data, report, advance
         self._val_rows = val_rows
@@ -111,7 +114,10 @@ class AlignmentModule(lightning.LightningModule):
         return loss
 
     def on_train_epoch_end(self) -> None:
-        """Validate and report."""
+        """Validate, report, and save what is needed to go on.
+
+        In this order: a run killed in between repeats the round, and what it reported is replaced.
+        """
         self._report(
             RoundReport(
                 step=self.global_step,
@@ -123,6 +129,10 @@ class AlignmentModule(lightning.LightningModule):
             ),
             self.network,
         )
+        self._state.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._state.with_suffix(".partial")
+        self.trainer.save_checkpoint(temporary)
+        temporary.replace(self._state)
 
     @torch.no_grad()
     def validate_blocks(self, batch_size: int = 64) -> list[float]:
@@ -218,8 +228,8 @@ def _colour(images: Tensor, config: Config) -> Tensor:
     return changed.clamp(0, 255)
 
 
-def fit(module: AlignmentModule, state: Path, *, device: str, resume: bool) -> None:
-    """Run the training to its end; ``state`` is the file that holds everything needed to go on.
+def fit(module: AlignmentModule, *, device: str, resume_from: Path | None) -> None:
+    """Run the training to its end, from the beginning or from a saved state.
 
     Raises:
         NotFiniteError: the loss became NaN or infinite.
@@ -228,7 +238,6 @@ def fit(module: AlignmentModule, state: Path, *, device: str, resume: bool) -> N
     # Its hints about hardware and products are not this program's to print.
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    save = _SaveState(state)
     accelerator = {"cuda": "gpu"}.get(device, device)
     trainer = lightning.Trainer(
         accelerator=accelerator,
@@ -242,21 +251,7 @@ def fit(module: AlignmentModule, state: Path, *, device: str, resume: bool) -> N
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[save],
-        default_root_dir=state.parent,
         use_distributed_sampler=False,
     )
-    path = str(state) if resume and state.is_file() else None
     # The state is loaded as plain tensors: a run folder from somebody else can't bring code along.
-    trainer.fit(module, ckpt_path=path, weights_only=True if path else None)
-
-
-class _SaveState(lightning.Callback):
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_suffix(".partial")
-        trainer.save_checkpoint(temporary)
-        temporary.replace(self._path)
+    trainer.fit(module, ckpt_path=resume_from, weights_only=True if resume_from else None)

@@ -30,6 +30,7 @@ from pifa_data.store import (
     Store,
     create_store,
     encode_text,
+    is_store,
     read_manifest,
     store_digest,
     sweep,
@@ -105,7 +106,7 @@ def run_prep(
         ):
             advance(sum(layout.face_range(s).stop - layout.face_range(s).start for s in finished))
             try:
-                _build_all(client, store, layout, faces, missing, config, advance, strict=strict)
+                _build_all(client, store, model.fingerprint, layout, faces, missing, config, advance, strict=strict)
             except (OSError, KilledWorker) as error:
                 raise StoreError(
                     f"{store}: the build stopped ({error}); what is finished is kept: mend the cause and run the "
@@ -114,10 +115,12 @@ def run_prep(
     return _finish(store, layout, faces, skipped, start)
 
 
-def build_shard(path: str, layout: Layout, shard: int, faces: list[Face], config: PrepConfig) -> dict[str, Any]:
+def build_shard(
+    path: str, fingerprint: str, layout: Layout, shard: int, faces: list[Face], config: PrepConfig
+) -> dict[str, Any]:
     """One Dask task: build and write one shard; returns its manifest entry."""
     cv2.setNumThreads(0)  # one thread a worker; OpenCV's own pool would fight the other workers
-    rows = build_rows(faces, config, _fitter(path, config.scheme))
+    rows = build_rows(faces, config, _fitter(path, fingerprint, config.scheme))
     offset = layout.face_range(shard).start
     # Rows of a shard are mixed, so that reading whole chunks in random order is a good shuffle.
     order = np.random.default_rng([config.seed, shard]).permutation(len(rows.crops["valid"]))
@@ -131,9 +134,12 @@ def build_shard(path: str, layout: Layout, shard: int, faces: list[Face], config
 
 
 @functools.lru_cache(maxsize=2)
-def _fitter(path: str, scheme: str) -> LandmarkFitter:
-    """Loaded once a worker."""
-    return LandmarkFitter(Store(Path(path), unfinished=True).model, scheme)
+def _fitter(path: str, fingerprint: str, scheme: str) -> LandmarkFitter:
+    """Loaded once a worker, which may outlive the store: another model may since stand at the same path."""
+    model = Store(Path(path), unfinished=True).model
+    if model.fingerprint != fingerprint:
+        raise StoreError(f"{path}: was replaced by another build while this one was running")
+    return LandmarkFitter(model, scheme)
 
 
 def _text(face: Face, column: str, config: PrepConfig) -> str:
@@ -192,8 +198,8 @@ def _open(
         sweep(store)
         return
     if store.exists() and overwrite:
-        # Only a store is ever removed; a wrong path would otherwise cost somebody a folder.
-        if not (store / "zarr.json").is_file():
+        # Only a store of ours is ever removed; a wrong path would otherwise cost somebody a folder.
+        if not is_store(store):
             raise StoreError(f"{store}: is not a store; it is not overwritten, move it away")
         shutil.rmtree(store)
     attributes = {
@@ -236,6 +242,7 @@ def _client(workers: int, scheduler: str | None, shards: int) -> Iterator[Any]:
 def _build_all(
     client: Any,
     store: Path,
+    fingerprint: str,
     layout: Layout,
     faces: list[Face],
     missing: list[int],
@@ -248,17 +255,8 @@ def _build_all(
 
     def submit(shard: int) -> Any:
         part = faces[layout.face_range(shard)]
-        return client.submit(
-            build_shard,
-            str(store.resolve()),
-            layout,
-            shard,
-            part,
-            config,
-            pure=False,
-            retries=2,
-            key=f"shard-{shard}",
-        )
+        arguments = (str(store.resolve()), fingerprint, layout, shard, part, config)
+        return client.submit(build_shard, *arguments, pure=False, retries=2)
 
     # A window of tasks, not all at once: neither the scheduler nor this process ever holds more than a few shards.
     queue = iter(missing)

@@ -97,7 +97,8 @@ def run_training(
 
     kinds = {data.marching[f] for f in np.flatnonzero(split.train)}
     header = _header(config, data, resolved, "2d" if True in kinds else "3d")
-    log = _Log(run, header, resume=resume)
+    state = run / "state" / "last.ckpt"
+    log = _Log(run, header, resume=resume and state.is_file())
     stream = TrainingStream(data, train_rows, config.training.batch_size, config.training.seed, config.training.mirror)
     total = max(1, round(config.training.epochs * stream.steps_per_epoch))
     with progress("training", total, "steps") as advance:
@@ -117,12 +118,13 @@ def run_training(
             _validation_rows(data, split),
             report,
             advance,
+            state,
         )
         advance(log.step)
         with warnings.catch_warnings():
             # Lightning's advice on loader workers and logging does not apply to this loop.
             warnings.filterwarnings("ignore", module=r"lightning\..*")
-            fit(module, run / "state" / "last.ckpt", device=device, resume=resume)
+            fit(module, device=device, resume_from=state if resume and state.is_file() else None)
     return TrainSummary(run, log.step, log.best, time.perf_counter() - start)
 
 
@@ -202,7 +204,7 @@ class _Log:
         self._run, self._header = run, header
         self._file = run / "metrics.csv"
         self._rows: list[dict[str, str]] = []
-        if resume and self._file.is_file() and (run / "state" / "last.ckpt").is_file():
+        if resume and self._file.is_file():
             with self._file.open(encoding="utf-8", newline="") as file:
                 self._rows = list(csv.DictReader(file))
 

@@ -1,13 +1,17 @@
 """What all tests share: caches of their own, few threads, and a small data set made here (``synthetic.py``)."""
 
-import ctypes
 import os
+
+# Before NumPy and torch are imported: tests run beside each other and beside training, and BLAS threads that wait for a
+# core make a fit 30 times slower. (Zarr's pytest plugin, which would import NumPy before this file, is switched off.)
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_name] = "1"
+
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 import pytest
 from synthetic import make_dataset, make_model
 
@@ -18,17 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FACES = 24
 
 
-def _one_thread() -> None:
-    """Tests run beside each other and beside training; BLAS threads that wait for a core make a fit 30 times slower."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"  # of torch, where it is not imported yet, and of child processes
-    # Zarr's pytest plugin imports NumPy before this file, so that the variables come too late for NumPy's own BLAS.
-    for library in (Path(np.__file__).parents[1] / "numpy.libs").glob("libscipy_openblas64_*"):
-        ctypes.CDLL(str(library)).scipy_openblas_set_num_threads64_(1)
-    cv2.setNumThreads(1)
-
-
-_one_thread()
+cv2.setNumThreads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)

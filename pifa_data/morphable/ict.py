@@ -43,7 +43,7 @@ def import_ict_npz(path: Path) -> MorphableModel:
     names = [str(name) for name in np.ravel(arrays["expression_names"])]
     if expression.ndim != 3 or len(names) != len(expression):
         raise MorphableError(f"{path}: expression: expected one (V, 3) offset a name, found {expression.shape}")
-    # Gaze shapes move the eyeballs, which the face region does not hold; their modes are zero here.
+    # A mode that moves no vertex of the face region could never be estimated.
     moving = np.abs(expression).max(axis=(1, 2)) > 0
     try:
         landmarks = np.asarray(arrays["landmarks68"], dtype=np.int32)

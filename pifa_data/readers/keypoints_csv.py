@@ -20,8 +20,8 @@ from pifa_data.readers.base import Format, inside
 from pifa_data.schemes import SCHEMES, scheme_of_count
 
 _NAME = re.compile(r"^(?:(?P<split>train|training|val|validation|test)_)?(?P<subject>.+?)(?:_\d+)?$")
-_LONGEST_ROW = 100_000
-"""Bytes of one row; 68 points take about 1,000."""
+
+_NAME_OF_COLUMN = re.compile(r"^(?!(nan|inf|infinity)$)[A-Za-z_]\w*$", re.IGNORECASE)
 
 
 def read(path: Path) -> Iterator[Face | Skipped]:
@@ -31,8 +31,8 @@ def read(path: Path) -> Iterator[Face | Skipped]:
         raise AnnotationError(f"{path}: expected a folder with keypoints.csv and images/")
     images = table.parent / "images"
     seen: set[str] = set()
-    csv.field_size_limit(_LONGEST_ROW)
-    with table.open(encoding="utf-8-sig", errors="strict", newline="") as file:
+    # Bytes that are no UTF-8 can only spoil a file name; that face is then skipped as an image that is not there.
+    with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         rows = csv.reader(file)
         try:
             for row in rows:
@@ -44,12 +44,15 @@ def read(path: Path) -> Iterator[Face | Skipped]:
                     face = _renamed(face, f"{face.id}#{rows.line_num}")
                 seen.add(face.id)
                 yield face
-        except (csv.Error, UnicodeDecodeError) as error:
+        except csv.Error as error:
             raise AnnotationError(f"{table}: line {rows.line_num}: not a CSV text file ({error})") from error
 
 
 def _is_header(row: list[str]) -> bool:
-    return not row[0].strip() or row[1:] == [str(i) for i in range(len(row) - 1)]
+    """Numbers of the columns, as pandas writes them, or names where coordinates would stand."""
+    if row[1:] == [str(i) for i in range(len(row) - 1)]:
+        return True
+    return len(row) > 1 and all(_NAME_OF_COLUMN.match(cell.strip()) for cell in row[1:])
 
 
 def _renamed(face: Face | Skipped, name: str) -> Face | Skipped:

@@ -12,7 +12,7 @@ from pifa_data.morphable import MorphableModel, import_ict_npz
 
 
 def arrays(model: MorphableModel) -> dict[str, np.ndarray]:
-    """The synthetic head in the ICT file's arrays, with one expression that moves nothing (as its gaze shapes)."""
+    """The synthetic head in the ICT file's arrays, with one expression that moves nothing."""
     still = np.zeros((1, *model.mean.shape), np.float32)
     return {
         "mean": model.mean,

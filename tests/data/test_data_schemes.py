@@ -40,6 +40,14 @@ def test_mirror_swaps_right_and_left_groups_and_keeps_the_others(scheme: Scheme)
     assert scheme.mirror[right] == left
 
 
+def test_ibug68_mirror_is_the_published_one() -> None:
+    """The flip order that 300W's users share, written out."""
+    expected = [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31]
+    expected += [45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40]
+    expected += [54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65]
+    assert get_scheme("ibug68").mirror.tolist() == expected
+
+
 def test_ibug68_midline() -> None:
     """The points that are their own mirror image: chin, ridge of the nose, its base, lips' middles."""
     mirror = get_scheme("ibug68").mirror

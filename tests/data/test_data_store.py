@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from synthetic import SCHEME
 
@@ -94,6 +94,7 @@ def test_the_synthetic_faces_are_fitted_well(small_store: Path) -> None:
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12), min_size=1))
+@example([" Zoé ", "", "\t東京\n", "a" * 40])
 def test_text_columns_round_trip(values: list[str]) -> None:
     width = max(1, *(len(v.encode()) for v in values))
     column = encode_text(values, width)

@@ -47,7 +47,7 @@ def test_nme_counts_visible_points_only_and_leaves_its_arguments_alone() -> None
     truth = square_face(2)
     truth.visibility[1, 10:] = 1  # occluded points are labelled, but not measured
     truth.visibility[1, 5] = 0
-    predicted = truth.landmarks + [3.0, 4.0]  # 5 pixels off everywhere
+    predicted = truth.landmarks + np.array([3.0, 4.0])  # 5 pixels off everywhere
     predicted[1, 10:] += 1000
     predicted[1, 5] = np.nan
     before = predicted.copy(), truth.landmarks.copy()

@@ -236,7 +236,11 @@ def test_wrong_names_get_one_line_and_the_cure(work: Path, small_store: Path, tm
 
 def test_every_command_has_help() -> None:
     def walk(command: Any, path: list[str]) -> None:
-        assert "Usage" in good(*path, "--help").output
+        text = good(*path, "--help").output
+        assert "Usage" in text
+        if not getattr(command, "commands", {}):
+            assert "Example:" in text, path
+            assert "--quiet" in text, path
         for name, child in getattr(command, "commands", {}).items():
             walk(child, [*path, name])
 
