@@ -73,8 +73,7 @@ class Network(nn.Module):
                 v = first
                 inputs = join(x, v)
             else:
-                with torch.autocast(x.device.type, enabled=False):  # coordinates need float32
-                    v = self.visualization(params, self.size // 2, 2)
+                v = self.visualization(params, self.size // 2, 2)
                 inputs = join(small, features, v)
             features, update = block(inputs)
             params = params + update.float() * self.step

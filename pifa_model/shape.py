@@ -10,6 +10,11 @@ from pifa_data.errors import CheckpointError
 from pifa_data.morphable import MorphableModel
 
 
+def exact_coordinates(like: Tensor) -> torch.autocast:
+    """Context in which autocast is off: bfloat16 has 8 bits, which is half a pixel at the far side of a crop."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
 def split_params(params: Tensor) -> tuple[Tensor, Tensor]:
     """P ``(B, 8 + K)`` to the camera M ``(B, 2, 4)`` and the coefficients p ``(B, K)``."""
     return params[:, :8].reshape(-1, 2, 4), params[:, 8:]
@@ -87,8 +92,9 @@ class Landmarks(nn.Module):
         Returns:
             ``(B, L, 2)`` float32, crop pixels.
         """
-        points, selection = self._points_of(params, marching)
-        return torch.gather(points, 2, selection[:, None].expand(-1, 2, -1)).transpose(1, 2)
+        with exact_coordinates(params):
+            points, selection = self._points_of(params, marching)
+            return torch.gather(points, 2, selection[:, None].expand(-1, 2, -1)).transpose(1, 2)
 
     def visibility(self, params: Tensor, marching: Tensor) -> Tensor:
         """Which landmarks face the viewer: ``(B, L)`` bool.
@@ -96,9 +102,10 @@ class Landmarks(nn.Module):
         A landmark is visible where its vertex has positive frontability (equation 8); a contour point of a ``2d``
         face lies on the visible silhouette by definition.
         """
-        _, selection = self._points_of(params, marching)
-        camera, _ = split_params(params)
-        g = -(viewing_direction(camera)[:, None] @ self._normals.T[None])[:, 0]
+        with exact_coordinates(params):
+            _, selection = self._points_of(params, marching)
+            camera, _ = split_params(params)
+            g = -(viewing_direction(camera)[:, None] @ self._normals.T[None])[:, 0]
         seen = torch.gather(g, 1, selection) > 0
         on_contour = torch.zeros(len(self._fixed), dtype=torch.bool, device=params.device)
         on_contour[self._points] = True

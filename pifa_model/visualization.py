@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from pifa_data.morphable import MorphableModel
 from pifa_model.config import VisualizationConfig
-from pifa_model.shape import ShapeBasis, project, split_params, viewing_direction
+from pifa_model.shape import ShapeBasis, exact_coordinates, project, split_params, viewing_direction
 
 _DEPTH_STEPS = 2.0**20
 """Steps a model unit that depth is rounded to when vertices compete for a pixel; far below any real distance."""
@@ -52,6 +52,10 @@ class VisualizationLayer(nn.Module):
         Returns:
             ``(B, 1, size, size)`` float32; 0 where no vertex is near.
         """
+        with exact_coordinates(params):
+            return self._draw(params, size, stride)
+
+    def _draw(self, params: Tensor, size: int, stride: int) -> Tensor:
         camera, coefficients = split_params(params)
         vertices = self.shape(coefficients)
         points = (project(vertices, camera) + 0.5) / stride - 0.5

@@ -12,6 +12,7 @@ from pifa_data.morphable import MorphableModel
 from pifa_model.config import NetworkConfig, load_config
 from pifa_model.network import Network
 from pifa_model.shape import Landmarks
+from pifa_model.visualization import VisualizationLayer
 
 
 def test_paper_preset_has_half_a_billion_weights(model: MorphableModel) -> None:
@@ -111,3 +112,18 @@ def test_visibility_of_a_profile(model: MorphableModel) -> None:
     assert seen[16]
     marching = Landmarks(model, "ibug68").visibility(params, torch.ones(1, dtype=torch.bool))[0]
     assert marching[:17].all()
+
+
+def test_autocast_does_not_touch_coordinates(model: MorphableModel) -> None:
+    """Lightning runs the whole training step, losses too, under autocast; f(P) and V must stay exact."""
+    rng = np.random.default_rng(0)
+    m = camera(np.full(4, 4.0), rotation(rng.uniform(-1, 1, 4), 0.1, 0.1), np.full((4, 2), 57.0))
+    params = torch.from_numpy(np.concatenate([m.reshape(4, 8), rng.normal(size=(4, model.n_coefficients))], axis=1))
+    params = params.float()
+    landmarks, marching = Landmarks(model, "ibug68"), torch.ones(4, dtype=torch.bool)
+    layer = VisualizationLayer(model, load_config("compact").network.visualization)
+    exact = landmarks(params, marching), layer(params, 57, 2), landmarks.visibility(params, marching)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = landmarks(params, marching), layer(params, 57, 2), landmarks.visibility(params, marching)
+    for a, b in zip(exact, found, strict=True):
+        assert torch.equal(a, b)
