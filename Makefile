@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup test test-all lint demo wheel-check bench clean
+.PHONY: setup test lint demo wheel-check clean
 
 setup: $(STAMP)
 

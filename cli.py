@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 import warnings
 from pathlib import Path
@@ -136,7 +137,11 @@ def prep(sources: tuple[str, ...], store: Path, as_json: bool, **options: Any) -
 
     config: dict[str, Any] = {key: options.pop(key) for key in ("copies", "size", "seed", "boxes", "landmarks")}
     grow, jitter = options.pop("grow"), options.pop("jitter")
+    if config["size"] % 2:
+        raise click.BadParameter("expected an even number: later blocks see half of it", param_hint="--size")
     if grow is not None:
+        if not math.isfinite(grow):
+            raise click.BadParameter("expected a finite number", param_hint="--grow")
         config["grow"] = grow
     if jitter is not None:
         config["jitter_shift"], config["jitter_scale"] = _jitter(jitter)
@@ -285,7 +290,7 @@ def train(
 @click.option("--landmarks", type=click.Choice(["2d", "3d"]), help="Landmark kind (default: as trained).")
 @click.option("--morphable", help="Morphable model, if it is not found by its fingerprint.")
 @click.option("--registry", help="Registry of a zoo name.")
-@click.option("--device", default="cpu", show_default=True, type=click.Choice(["cpu", "cuda"]))
+@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
 @click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1))
 @click.option("--split", help="Only faces of this split of the data set.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first N faces.")
@@ -328,7 +333,7 @@ def _show(value: Any) -> str:
 @click.option("--landmarks", type=click.Choice(["2d", "3d"]), help="Landmark kind (default: as trained).")
 @click.option("--morphable", help="Morphable model, if it is not found by its fingerprint.")
 @click.option("--registry", help="Registry of a zoo name.")
-@click.option("--device", default="cpu", show_default=True, type=click.Choice(["cpu", "cuda"]))
+@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def align(checkpoint: str, paths: tuple[Path, ...], form: str, as_json: bool, **options: Any) -> None:
     """Align the faces in images with CHECKPOINT (run, file or zoo name).

@@ -17,7 +17,7 @@ import torch
 
 from pifa_data.boxes import check_box, square_of
 from pifa_data.camera import decompose, project
-from pifa_data.drawing import draw_landmarks, draw_mesh, label_tile
+from pifa_data.drawing import draw_landmarks, draw_mesh, label_tile, write_png
 from pifa_data.images import crop_image, read_image
 from pipelines.checkpoints import load_aligner
 
@@ -56,7 +56,7 @@ def main() -> None:
     mesh = draw_mesh(large, enlarge(project(vertices, view)), depth, aligner.model.triangles)
     second.append(label_tile(mesh, "3D face"))
     picture = np.concatenate([np.concatenate(first, 1), np.concatenate(second, 1)])
-    cv2.imwrite(out, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    write_png(Path(out), picture)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from pifa_data.boxes import GROW, JITTER_SCALE, JITTER_SHIFT, face_rng, jitter_box, square_of, tight_box
 from pifa_data.camera import crop_camera, pose_angles
-from pifa_data.errors import ImageError
+from pifa_data.errors import AnnotationError, ImageError
 from pifa_data.faces import Face
 from pifa_data.fitting import Fits, LandmarkFitter
 from pifa_data.images import CropSource, read_image
@@ -16,6 +17,12 @@ from pifa_data.schemes import get_scheme
 
 OUTSIDE = 0.5
 """Share of labelled points outside the image beyond which labels and image do not belong together."""
+
+FAR = 0.5
+"""How far outside a single point may be, as a share of the image's side; farther is a slip, not a guess."""
+
+WORST_FIT = 10.0
+"""Percent of the tight box. Real faces of any pose fit within 4 %; labels that miss by more are no face's."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +92,11 @@ def fit_faces(faces: list[Face], fitter: LandmarkFitter, mirrored: bool = False)
     return Fits(params, points, nme)
 
 
-def build_rows(faces: list[Face], config: PrepConfig, fitter: LandmarkFitter) -> Rows:
-    """Everything a store holds of ``faces``: F·copies crop rows, face by face, and F rows of the face table."""
+def build_rows(faces: list[Face], config: PrepConfig, fitter: LandmarkFitter, root: Path = Path()) -> Rows:
+    """Everything a store holds of ``faces``: F·copies crop rows, face by face, and F rows of the face table.
+
+    Relative image paths are looked up from ``root``.
+    """
     if config.landmarks is not None:
         faces = [replace(face, kind=config.landmarks) for face in faces]
     fits, mirrored = fit_faces(faces, fitter), fit_faces(faces, fitter, mirrored=True)
@@ -110,9 +120,13 @@ def build_rows(faces: list[Face], config: PrepConfig, fitter: LandmarkFitter) ->
             box = face_box(face, config.boxes)
             if box is None:
                 raise ImageError("the data set gives no box for this face; use --boxes tight")
-            image = read_image(face.image)
-            _check_inside(face, image.shape)
-        except ImageError as error:
+            if not fits.nme[f] <= WORST_FIT:
+                raise AnnotationError(
+                    f"the landmarks are no face's: the best fit misses them by {fits.nme[f]:.0f} % of the tight box"
+                )
+            image = read_image(root / face.image)
+            check_inside(face, image.shape)
+        except (ImageError, AnnotationError) as error:
             failures[f] = str(error)
             continue
         boxes[f] = box
@@ -166,10 +180,18 @@ def mirror_params(params_mirrored: np.ndarray, boxes: np.ndarray, grow: float, s
     return out
 
 
-def _check_inside(face: Face, shape: tuple[int, ...]) -> None:
+def check_inside(face: Face, shape: tuple[int, ...]) -> None:
+    """Check that labels and image belong together.
+
+    Raises:
+        AnnotationError: most points outside the image of ``shape`` (H, W, …), or one of them far outside.
+    """
     points = face.landmarks[face.visibility > 0]
-    outside = ((points < -0.5) | (points > (shape[1] - 0.5, shape[0] - 0.5))).any(1).mean()
+    sides = np.array([shape[1], shape[0]], dtype=np.float64)
+    beyond = np.maximum(-0.5 - points, points - (sides - 0.5)) / sides
+    outside = (beyond > 0).any(1).mean()
+    size = f"the image of {shape[1]}x{shape[0]} pixels"
     if outside > OUTSIDE:
-        raise ImageError(
-            f"{face.image}: {outside:.0%} of the landmarks lie outside the image of {shape[1]}x{shape[0]} pixels"
-        )
+        raise AnnotationError(f"{face.image}: {outside:.0%} of the landmarks lie outside {size}")
+    if beyond.max() > FAR:
+        raise AnnotationError(f"{face.image}: a landmark lies far outside {size}")

@@ -5,8 +5,12 @@ Images are ``(H, W, 3)`` uint8 RGB; no function changes its argument.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
+
+from pifa_data.errors import ImageError
 
 GREEN, RED, YELLOW = (0, 220, 0), (230, 0, 0), (255, 210, 0)
 _SHIFT = 4  # cv2 draws at sub-pixel positions given as integers with this many fractional bits
@@ -63,6 +67,19 @@ def draw_mesh(
             cv2.fillConvexPoly(mask, corners[t], 255, shift=_SHIFT)
     alpha = (mask[..., None] / 255.0) * opacity
     return np.round(image * (1 - alpha) + layer * alpha).astype(np.uint8)
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Write a picture.
+
+    Raises:
+        ImageError: it can't be encoded.
+        OSError: it can't be written.
+    """
+    done, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise ImageError(f"{path}: the picture can't be encoded")
+    path.write_bytes(data.tobytes())
 
 
 def contact_sheet(tiles: list[np.ndarray], columns: int) -> np.ndarray:

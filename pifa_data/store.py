@@ -99,13 +99,12 @@ def create_store(path: Path, layout: Layout, attributes: dict[str, Any], model: 
     group = zarr.create_group(new, zarr_format=3)
     compressor = BloscCodec(cname="zstd", clevel=1)
     shard_rows = FACES_A_SHARD * layout.copies
-    chunk_rows = CHUNK if shard_rows % CHUNK == 0 else layout.copies
     for name, (shape, dtype) in layout.crop_arrays().items():
         group.create_array(
             name,
             shape=(layout.faces * layout.copies, *shape),
             dtype=dtype,
-            chunks=(chunk_rows, *shape),
+            chunks=(CHUNK, *shape),
             shards=(shard_rows, *shape),
             compressors=compressor,
             # Comparing every chunk with the fill value first made writing several times slower.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from pifa_model.config import NetworkConfig
 
 POOLED = 8
-"""Side of the grid that the `pool` and `conv` heads reduce the maps to."""
+"""Side of the grid that the `pool` head reduces the maps to."""
 
 
 class VisualizationBlock(nn.Module):
@@ -38,7 +38,8 @@ class VisualizationBlock(nn.Module):
                 layers.append(nn.MaxPool2d(2))
             channels = filters
         self.features = nn.Sequential(*layers)
-        self.reduce, width = _reduction(config.head, channels, size)
+        self.reduce = _Pool(size) if config.head == "pool" else nn.Identity()
+        width = channels * (POOLED if config.head == "pool" else size) ** 2
         self.update = nn.Sequential(
             nn.Linear(width, config.hidden),
             nn.ReLU(inplace=True),
@@ -50,25 +51,6 @@ class VisualizationBlock(nn.Module):
         """``(B, C, H, W)`` to features ``(B, F, size, size)`` and ΔP ``(B, 8 + K)`` in the network's own scale."""
         features = self.features(inputs)
         return features, self.update(self.reduce(features).flatten(1))
-
-
-def _reduction(head: str, channels: int, size: int) -> tuple[nn.Module, int]:
-    """What stands before the fully connected layers, and the width of its output."""
-    if head == "flatten":
-        return nn.Identity(), channels * size * size
-    if head == "pool":
-        return _Pool(size), channels * POOLED * POOLED
-    wide = 32
-    convolutions = nn.Sequential(
-        nn.Conv2d(channels, wide, 3, stride=2, padding=1, bias=False),
-        nn.BatchNorm2d(wide),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(wide, wide, 3, stride=2, padding=1, bias=False),
-        nn.BatchNorm2d(wide),
-        nn.ReLU(inplace=True),
-        _Pool((size + 3) // 4),
-    )
-    return convolutions, wide * POOLED * POOLED
 
 
 class _Pool(nn.Module):

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
@@ -46,10 +46,10 @@ class Header(BaseModel):
     network: NetworkConfig
     config: Config
     scheme: str
-    landmark_kind: str
-    input_size: int
-    boxes: str
-    grow: float
+    landmark_kind: Literal["2d", "3d"]
+    input_size: Annotated[int, Field(ge=32, le=1024)]
+    boxes: Literal["tight", "dataset"]
+    grow: Annotated[float, Field(gt=0, le=10)]
     morphable: MorphableReference
     training: dict[str, Any] = {}
 
@@ -125,8 +125,9 @@ def load_checkpoint(path: Path, model: MorphableModel, device: str | torch.devic
             f"{path}: expected the morphable model {header.morphable.name} with fingerprint "
             f"{header.morphable.fingerprint[:12]}…, found {model.name} with {model.fingerprint[:12]}…"
         )
-    network = Network(header.network, model, header.input_size)
-    expected = network.state_dict()
+    # Compared on the meta device first: a header that claims a huge network must not take the memory for it.
+    with torch.device("meta"):
+        expected = Network(header.network, model, header.input_size).state_dict()
     with safe_open(path, framework="pt") as file:
         found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
@@ -139,5 +140,6 @@ def load_checkpoint(path: Path, model: MorphableModel, device: str | torch.devic
             )
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise CheckpointError(f"{path}: {name}: holds numbers that are not finite")
+    network = Network(header.network, model, header.input_size)
     network.load_state_dict(found)
     return Checkpoint(header, network.to(device).eval(), model)

@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from pifa_data.errors import ConfigError
 
@@ -17,7 +17,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class VisualizationConfig(_Section):
@@ -39,9 +39,8 @@ class NetworkConfig(_Section):
     filters: tuple[tuple[Count, ...], ...] = ((12, 16), (20, 24), (28, 32), (36, 40), (40, 40), (40, 40))
     kernels: tuple[Literal[1, 3, 5, 7], ...] = (5, 3, 3, 3, 3, 3)
     hidden: Count = Field(default=800, description="width of the first fully connected layer")
-    head: Literal["flatten", "pool", "conv"] = Field(
-        default="flatten",
-        description="what the fully connected layers see: all 57x57 maps, 8x8 means, or strided convolutions",
+    head: Literal["flatten", "pool"] = Field(
+        default="flatten", description="what the fully connected layers see: all 57x57 maps, or their 8x8 means"
     )
     dropout: Share = Field(default=0.5, description="after the first fully connected layer")
     visualization: VisualizationConfig = VisualizationConfig()
@@ -54,13 +53,9 @@ class NetworkConfig(_Section):
 
 
 class LossConfig(_Section):
-    """Which loss each block has, and its weight.
+    """Which loss each block has (``parameters``: equation 6, ``landmarks``: equation 7), and its weight."""
 
-    ``parameters`` is equation 6, ``landmarks`` equation 7, and ``distance`` equation 7 without the square: the mean
-    distance that NME measures, in which a face that is far off does not outweigh all others.
-    """
-
-    blocks: tuple[Literal["parameters", "landmarks", "distance"], ...] = ("parameters",) * 3 + ("landmarks",) * 3
+    blocks: tuple[Literal["parameters", "landmarks"], ...] = ("parameters",) * 3 + ("landmarks",) * 3
     weights: tuple[Positive, ...] = (1, 2, 3, 4, 5, 6)
 
 
@@ -83,7 +78,7 @@ class TrainingConfig(_Section):
 
     epochs: Positive = 2.0
     batch_size: Count = 32
-    precision: Literal["32", "bf16", "16"] = "32"
+    precision: Annotated[Literal["32", "bf16", "16"], BeforeValidator(str)] = "32"
     clip: Positive = Field(default=1.0, description="largest norm of the gradient")
     mirror: Share = Field(
         default=0.5, description="probability that a crop is flipped, with the fit of its mirrored labels"
@@ -92,7 +87,7 @@ class TrainingConfig(_Section):
     contrast: Share = Field(default=0.3, description="largest change of contrast")
     val_fraction: Share = 0.1
     round_steps: Count = Field(default=200, description="optimiser steps between validations, each with a checkpoint")
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
 
 class Config(_Section):

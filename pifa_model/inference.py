@@ -96,18 +96,29 @@ class Aligner:
             return []
         squares = [square_of(box, self.header.grow, self.header.input_size) for box in checked]
         crops = np.stack([crop_image(image, square) for square in squares])
-        result = self.align_crops(crops, kind=kind)
+        result = self.align_crops(crops, [kind] * len(crops) if kind else None)
         return [
             self._alignment(result, i, box, square)
             for i, (box, square) in enumerate(zip(checked, squares, strict=True))
         ]
 
     @torch.inference_mode()
-    def align_crops(self, crops: np.ndarray, kind: str | None = None) -> CropResult:
-        """Align ``(N, S, S, 3)`` uint8 crops: P, landmarks ``(stages, N, …)`` and final visibility ``(N, L)``."""
+    def align_crops(self, crops: np.ndarray, kinds: Sequence[str] | None = None) -> CropResult:
+        """Align crops.
+
+        Args:
+            crops: ``(N, S, S, 3)`` uint8.
+            kinds: landmark kind of each, by default the one trained with.
+
+        Raises:
+            CheckpointError: the network's output is not finite.
+        """
         images = torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).to(self.device)
-        marching = torch.full((len(crops),), (kind or self.header.landmark_kind) == "2d", device=self.device)
+        kinds = kinds or [self.header.landmark_kind] * len(crops)
+        marching = torch.tensor([kind == "2d" for kind in kinds], device=self.device)
         outputs, _ = self.network(images)
+        if not all(bool(torch.isfinite(output).all()) for output in outputs):
+            raise CheckpointError("the checkpoint gives parameters that are not finite; its training went wrong")
         stages = [self.network.initial.expand(len(crops), -1), *outputs]
         return CropResult(
             params=torch.stack(stages).cpu().numpy(),

@@ -1,15 +1,15 @@
 """The two losses (equations 6 and 7) and their scales against each other.
 
-Equation 6's W, in crop pixels squared so that it stands beside equation 7:
+Equation 6's W:
 
 - coefficients: the paper weighs coefficient k of model units by 1/σ_k; p is in standard deviations here, so the
   weight is σ_k. It is measured as the movement in crop pixels that one standard deviation gives a vertex (root mean
-  square over the model, times the mean scale of the training rows).
+  square over the model, times the mean scale of the training rows), so that it does not depend on the model's unit.
 - M: 1/r for the scaled rotation and 1 for the translation, r the ratio of their mean absolute values over the
   training rows.
 
-Equation 7 is the mean over labelled points of the squared distance, crop pixels; ``distance`` is the mean distance,
-crop pixels. Each block's loss is
+Equation 7 is the mean over labelled points of the squared distance, in crop pixels squared. Equation 6 has terms of
+several units (only the translation's is pixels squared) and is used as it comes, as in the paper. Each block's loss is
 multiplied by its weight; the sum is divided by the sum of the weights.
 """
 
@@ -84,21 +84,20 @@ class AlignmentLoss(nn.Module):
                 value = ((output - params).square() * self.weights).sum(1)
             else:
                 squared = (project(output, marching) - landmarks).square().sum(2)
-                # The small constant keeps the square root's gradient finite where a point is hit exactly.
-                error = squared if kind == "landmarks" else (squared + 1e-4).sqrt()
-                value = (error * labelled).sum(1) / count
+                value = (squared * labelled).sum(1) / count
             total = total + weight * value.mean()
         return total / float(np.sum(self.config.weights))
 
 
-def relative_error(points: Tensor, landmarks: Tensor, counted: Tensor) -> Tensor:
-    """Mean point error over √(w·h) of the box around the counted points, a face: ``(B,)``, percent.
+def relative_error(points: Tensor, landmarks: Tensor, visibility: Tensor) -> Tensor:
+    """NME (tight) a face: ``(B,)``, percent; NaN for faces without a visible point.
 
-    The curve watched while training; ``metrics.py`` has the published definitions.
+    The curve watched while training; the same definition as in ``metrics.py``, on the device.
     """
+    labelled, visible = (visibility > 0)[..., None], visibility == 2
     big = torch.finfo(points.dtype).max
-    low = torch.where(counted[..., None], landmarks, big).amin(1)
-    high = torch.where(counted[..., None], landmarks, -big).amax(1)
+    low = torch.where(labelled, landmarks, big).amin(1)
+    high = torch.where(labelled, landmarks, -big).amax(1)
     size = (high - low).prod(1).clamp_min(1e-6).sqrt()
-    error = torch.where(counted, (points - landmarks).norm(dim=2), 0.0).sum(1)
-    return 100 * error / counted.sum(1).clamp_min(1) / size
+    error = torch.where(visible, (points - landmarks).norm(dim=2), 0.0).sum(1)
+    return 100 * error / visible.sum(1) / size

@@ -39,7 +39,12 @@ class Truth:
 
 
 def point_errors(predicted: np.ndarray, truth: Truth) -> np.ndarray:
-    """Distance of each point, pixels; NaN where the point is not visible: ``(N, L)``."""
+    """Distance of each point, pixels; NaN where the point is not visible: ``(N, L)``.
+
+    Predictions must be finite: a NaN would count as a point that is not visible, and flatter the method.
+    """
+    if not np.isfinite(predicted).all():
+        raise ValueError("predicted landmarks are not finite")
     distance = np.linalg.norm(predicted - truth.landmarks, axis=2)
     return np.where(truth.visibility == 2, distance, np.nan)
 

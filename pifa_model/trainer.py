@@ -62,10 +62,20 @@ class AlignmentModule(lightning.LightningModule):
         report: Callable[[RoundReport, Network], None],
         advance: Callable[[int, str], None],
         state: Path,
+        resume: bool,
     ) -> None:
-        """Everything a run needs; ``report`` and ``advance`` are called as it goes, ``state`` is written each round."""
+        """Everything a run needs.
+
+        ``report`` and ``advance`` are called as it goes; ``state`` is written each round, and with ``resume`` read
+        first: network, optimiser, schedule and step.
+        """
         super().__init__()
-        self._state = state
+        self._state_file = state
+        # Plain tensors and numbers only: a run folder from somebody else can't bring code along.
+        self._restored = torch.load(state, map_location="cpu", weights_only=True) if resume else None
+        self._first = int(self._restored["step"]) if self._restored else 0
+        if self._restored:
+            network.load_state_dict(self._restored["network"])
         self.config, self.network, self.landmarks, self.loss = config, network, landmarks, loss
         self._stream, self._data, self._report, self._advance = stream, data, report, advance
         self._val_rows = val_rows
@@ -74,17 +84,21 @@ class AlignmentModule(lightning.LightningModule):
         self._sum, self._count, self._started = 0.0, 0, time.perf_counter()
 
     @property
-    def rounds(self) -> int:
-        """Rounds of the whole run; the last may be shorter."""
-        return math.ceil(self.total_steps / self.config.training.round_steps)
+    def step(self) -> int:
+        """Optimiser steps since the beginning of the run, earlier sessions included."""
+        return self._first + self.global_step
+
+    @property
+    def rounds_left(self) -> int:
+        """Rounds still to go; the last may be shorter."""
+        return math.ceil((self.total_steps - self.step) / self.config.training.round_steps)
 
     def train_dataloader(self) -> Any:
         """The batches of the round that begins at the current step."""
-        steps = min(self.config.training.round_steps, self.total_steps - self.global_step)
-        return _Round(self._stream, self.global_step, steps)
+        return _Round(self._stream, self.step, min(self.config.training.round_steps, self.total_steps - self.step))
 
     def on_train_epoch_start(self) -> None:
-        torch.manual_seed(self.config.training.seed * 1_000_003 + self.global_step)
+        torch.manual_seed(self.config.training.seed * 1_000_003 + self.step)
         self._sum, self._count, self._started = 0.0, 0, time.perf_counter()
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Any:
@@ -106,7 +120,7 @@ class AlignmentModule(lightning.LightningModule):
         value = float(loss.detach())
         if not math.isfinite(value):
             raise NotFiniteError(
-                f"the loss is {value} at step {self.global_step}, rows {tensors['rows'].tolist()}; the checkpoints "
+                f"the loss is {value} at step {self.step}, rows {tensors['rows'].tolist()}; the checkpoints "
                 "of the round before are kept; try a smaller optimizer.learning_rate"
             )
         self._sum, self._count = self._sum + value, self._count + 1
@@ -120,8 +134,8 @@ class AlignmentModule(lightning.LightningModule):
         """
         self._report(
             RoundReport(
-                step=self.global_step,
-                epoch=self.global_step / self._stream.steps_per_epoch,
+                step=self.step,
+                epoch=self.step / self._stream.steps_per_epoch,
                 learning_rate=self.trainer.optimizers[0].param_groups[0]["lr"],
                 train_loss=self._sum / max(self._count, 1),
                 val_nme=self.validate_blocks(),
@@ -129,10 +143,16 @@ class AlignmentModule(lightning.LightningModule):
             ),
             self.network,
         )
-        self._state.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._state.with_suffix(".partial")
-        self.trainer.save_checkpoint(temporary)
-        temporary.replace(self._state)
+        self._state_file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._state_file.with_suffix(".partial")
+        state = {
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "optimizer": self.trainer.optimizers[0].state_dict(),
+            "schedule": self.trainer.lr_scheduler_configs[0].scheduler.state_dict(),
+        }
+        torch.save(state, temporary)
+        temporary.replace(self._state_file)
 
     @torch.no_grad()
     def validate_blocks(self, batch_size: int = 64) -> list[float]:
@@ -146,17 +166,11 @@ class AlignmentModule(lightning.LightningModule):
             batch = self._data.batch(rows, self._val_images[start : start + batch_size], np.zeros(len(rows), bool))
             tensors = self._move(batch)
             outputs, _ = self.network(tensors["images"])
-            counted = tensors["visibility"] == 2
-            errors.append(
-                torch.stack(
-                    [
-                        relative_error(self.landmarks(p, tensors["marching"]), tensors["landmarks"], counted)
-                        for p in outputs
-                    ]
-                )
-            )
+            landmarks, visibility = tensors["landmarks"], tensors["visibility"]
+            found = [self.landmarks(p, tensors["marching"]) for p in outputs]
+            errors.append(torch.stack([relative_error(points, landmarks, visibility) for points in found]))
         self.network.train()
-        return [float(value) for value in torch.cat(errors, dim=1).mean(1)]
+        return [float(value) for value in torch.cat(errors, dim=1).nanmean(1)]
 
     def configure_optimizers(self) -> Any:
         config = self.config.optimizer
@@ -176,6 +190,9 @@ class AlignmentModule(lightning.LightningModule):
             optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
         factor = learning_rate_factor(self.config, self.total_steps, self._stream.steps_per_epoch)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        if self._restored:
+            optimizer.load_state_dict(self._restored["optimizer"])
+            schedule.load_state_dict(self._restored["schedule"])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _move(self, batch: Batch) -> dict[str, Tensor]:
@@ -228,13 +245,18 @@ def _colour(images: Tensor, config: Config) -> Tensor:
     return changed.clamp(0, 255)
 
 
-def fit(module: AlignmentModule, *, device: str, resume_from: Path | None) -> None:
-    """Run the training to its end, from the beginning or from a saved state.
+def fit(module: AlignmentModule, *, device: str) -> None:
+    """Run the training to its end.
+
+    Lightning's own resume is not used: it restarts its loops in the middle of a round that was finished, and loses a
+    batch. The module restores what there is to restore, and a new trainer does the rounds that are left.
 
     Raises:
         NotFiniteError: the loss became NaN or infinite.
         OSError: the state can't be written.
     """
+    if not module.rounds_left:
+        return
     # Its hints about hardware and products are not this program's to print.
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -243,8 +265,7 @@ def fit(module: AlignmentModule, *, device: str, resume_from: Path | None) -> No
         accelerator=accelerator,
         devices=1,
         precision=LIGHTNING_PRECISION[module.config.training.precision],
-        max_epochs=module.rounds,
-        max_steps=module.total_steps,
+        max_epochs=module.rounds_left,
         gradient_clip_val=module.config.training.clip,
         reload_dataloaders_every_n_epochs=1,
         logger=False,
@@ -253,5 +274,4 @@ def fit(module: AlignmentModule, *, device: str, resume_from: Path | None) -> No
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    # The state is loaded as plain tensors: a run folder from somebody else can't bring code along.
-    trainer.fit(module, ckpt_path=resume_from, weights_only=True if resume_from else None)
+    trainer.fit(module)

@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from pifa_data.boxes import check_box
-from pifa_data.drawing import draw_box, draw_landmarks
+from pifa_data.drawing import draw_box, draw_landmarks, write_png
 from pifa_data.errors import AnnotationError, ImageError, PifaError
 from pifa_data.images import read_image
 from pifa_data.readers.base import IMAGE_SUFFIXES
@@ -45,7 +44,7 @@ def run_align(
     landmarks: str | None = None,
     morphable: str | None = None,
     registry: str | None = None,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> AlignSummary:
     """Align every face that ``boxes`` names in the images of ``paths`` (files and folders).
 
@@ -54,6 +53,8 @@ def run_align(
     """
     table = read_boxes(boxes)
     images = list(find_images(paths))
+    inputs = {path.resolve() for path, _ in images}
+    taken: set[Path] = set()
     if not images:
         raise AnnotationError(f"{', '.join(map(str, paths))}: no images found")
     aligner, _ = load_aligner(checkpoint, morphable=morphable, registry=registry, device=device)
@@ -61,9 +62,9 @@ def run_align(
         overlay.mkdir(parents=True, exist_ok=True)
     summary = AlignSummary()
     with progress("aligning", len(images), "images") as advance:
-        for path in images:
+        for path, name in images:
             try:
-                found = _boxes_of(path, table, boxes)
+                found = _boxes_of(path, name, table, boxes)
                 image = read_image(path)
                 _check_overlap(path, image, found)
                 faces = aligner(image, found, kind=landmarks)
@@ -72,7 +73,11 @@ def run_align(
             else:
                 summary.faces += [face_json(path, face) for face in faces]
                 if overlay is not None:
-                    _write_png(_overlay_name(overlay, path, images), draw_faces(image, faces))
+                    target = _overlay_file(overlay, name, taken)
+                    if target.resolve() in inputs:
+                        raise AnnotationError(f"--overlay: {target} is one of the images; name another folder")
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    write_png(target, draw_faces(image, faces))
             advance(1)
     return summary
 
@@ -86,8 +91,9 @@ def read_boxes(path: Path) -> dict[str, list[np.ndarray]]:
     table: dict[str, list[np.ndarray]] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            if reader.fieldnames is None or [n.strip() for n in reader.fieldnames] != _COLUMNS:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+            if reader.fieldnames != _COLUMNS:
                 raise AnnotationError(f"{path}: expected the header {','.join(_COLUMNS)}, found {reader.fieldnames}")
             for row in reader:
                 try:
@@ -95,19 +101,23 @@ def read_boxes(path: Path) -> dict[str, list[np.ndarray]]:
                 except (TypeError, ValueError):
                     raise AnnotationError(f"{path}: line {reader.line_num}: expected four numbers") from None
                 box = check_box(np.array(values), f"{path}: line {reader.line_num}")
-                table.setdefault(row["image"], []).append(box)
+                table.setdefault(row["image"].strip(), []).append(box)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise AnnotationError(f"{path}: can't be read as a CSV of boxes ({error})") from error
     return table
 
 
-def find_images(paths: Sequence[Path]) -> Iterator[Path]:
-    """Files as given, and the images of folders and the folders below them, sorted."""
+def find_images(paths: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
+    """Files as given, and the images of folders and the folders below them, sorted.
+
+    Yields each image's path and its name: the path below the folder that was given, or the file's name.
+    """
     for path in paths:
         if path.is_dir():
-            yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+            yield from ((image, image.relative_to(path)) for image in found)
         else:
-            yield path
+            yield path, Path(path.name)
 
 
 def face_json(path: Path, face: Alignment) -> dict[str, Any]:
@@ -136,7 +146,7 @@ def format_faces(faces: list[dict[str, Any]], form: str) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     points = len(faces[0]["landmarks"]) if faces else 0
-    names = [f"{axis}{i}" for i in range(points) for axis in ("x", "y", "v")]
+    names = [f"p{i}_{part}" for i in range(points) for part in ("x", "y", "visible")]
     writer.writerow([*_COLUMNS, "yaw", "pitch", "roll", "score", *names])
     for face in faces:
         cells = [v for (x, y), seen in zip(face["landmarks"], face["visibility"], strict=True) for v in (x, y, seen)]
@@ -153,11 +163,11 @@ def draw_faces(image: np.ndarray, faces: Sequence[Alignment]) -> np.ndarray:
     return picture
 
 
-def _boxes_of(path: Path, table: dict[str, list[np.ndarray]], file: Path) -> list[np.ndarray]:
-    for name in (str(path), path.as_posix(), path.name):
-        if name in table:
-            return table[name]
-    raise AnnotationError(f"{path}: {file} has no box for it (looked for {path} and {path.name})")
+def _boxes_of(path: Path, name: Path, table: dict[str, list[np.ndarray]], file: Path) -> list[np.ndarray]:
+    for key in (str(path), path.as_posix(), name.as_posix(), path.name):
+        if key in table:
+            return table[key]
+    raise AnnotationError(f"{path}: {file} has no box for it (looked for {path}, {name.as_posix()} and {path.name})")
 
 
 def _check_overlap(path: Path, image: np.ndarray, boxes: Sequence[np.ndarray]) -> None:
@@ -167,15 +177,11 @@ def _check_overlap(path: Path, image: np.ndarray, boxes: Sequence[np.ndarray]) -
             raise ImageError(f"{path}: a box lies outside the image of {width}x{height} pixels")
 
 
-def _overlay_name(folder: Path, path: Path, images: Sequence[Path]) -> Path:
-    """The image's name with .png; with its folder in front where two images share a name."""
-    if sum(other.stem == path.stem for other in images) > 1:
-        return folder / f"{path.parent.name}_{path.name}.png"
-    return folder / f"{path.stem}.png"
-
-
-def _write_png(path: Path, image: np.ndarray) -> None:
-    done, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    if not done:
-        raise ImageError(f"{path}: the picture can't be encoded")
-    path.write_bytes(data.tobytes())
+def _overlay_file(folder: Path, name: Path, taken: set[Path]) -> Path:
+    """The image's name with .png; with its old suffix, then a number, where another image took that."""
+    target, number = folder / name.with_suffix(".png"), 1
+    while target in taken:
+        more = f".{number}" if number > 1 else ""
+        target, number = folder / name.with_name(f"{name.name}{more}.png"), number + 1
+    taken.add(target)
+    return target

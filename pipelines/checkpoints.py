@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 import zoo
-from pifa_data.errors import CheckpointError
+from pifa_data.errors import CheckpointError, ConfigError
 from pifa_data.morphable import MorphableModel
 from pifa_model.checkpoint import load_checkpoint, read_header
 from pifa_model.inference import Aligner
 from pipelines.sources import find_model, find_model_by_fingerprint
+
+
+def pick_device(name: str) -> str:
+    """``auto``, ``cpu`` or ``cuda`` to a device that is there.
+
+    Raises:
+        ConfigError: CUDA is asked for and PyTorch sees none.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda: PyTorch sees no CUDA device here; use --device cpu")
+    return name
 
 
 def checkpoint_file(name: str, registry: str | None = None) -> Path:
@@ -33,13 +48,14 @@ def checkpoint_file(name: str, registry: str | None = None) -> Path:
 
 
 def load_aligner(
-    name: str, *, morphable: str | None = None, registry: str | None = None, device: str = "cpu"
+    name: str, *, morphable: str | None = None, registry: str | None = None, device: str = "auto"
 ) -> tuple[Aligner, Path]:
     """The aligner of a checkpoint and its file; its morphable model is found by fingerprint.
 
     Raises:
         PifaError, ZooError: the checkpoint or its morphable model can't be had or don't match.
     """
+    device = pick_device(device)
     file = checkpoint_file(name, registry)
     header = read_header(file)
     model: MorphableModel

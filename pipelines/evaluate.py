@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from pifa_data.boxes import face_rng, jitter_box, square_of, tight_box
-from pifa_data.build import face_box, fit_faces
+from pifa_data.boxes import Square, face_rng, jitter_box, square_of, tight_box
+from pifa_data.build import check_inside, face_box, fit_faces
 from pifa_data.camera import pose_angles
 from pifa_data.errors import AnnotationError, ImageError, StoreError
-from pifa_data.faces import Face
+from pifa_data.faces import Face, Skipped
 from pifa_data.fitting import LandmarkFitter
 from pifa_data.images import crop_image, read_image
 from pifa_data.schemes import get_scheme
@@ -50,6 +50,7 @@ class _Collected:
     visibility: list[np.ndarray] = field(default_factory=list)
     boxes: list[np.ndarray] = field(default_factory=list)
     yaw: list[float] = field(default_factory=list)
+    faces: int = 0
     seconds: float = 0.0
 
 
@@ -71,7 +72,7 @@ def run_eval(
     landmarks: str | None = None,
     morphable: str | None = None,
     registry: str | None = None,
-    device: str = "cpu",
+    device: str = "auto",
     batch_size: int = 32,
     split: str | None = None,
     limit: int | None = None,
@@ -100,14 +101,16 @@ def run_eval(
     else:
         boxes = boxes or header.boxes
         faces, bad = load_faces([target], split=split, limit=limit)
-        chosen, note = _choose(faces, [face.subject for face in faces], header, subset, target)
-        failed = _eval_faces(aligner, chosen, boxes, landmarks, batch_size, collected)
-        skipped = len(bad) + failed
+        keep, note = _subset_mask([face.subject for face in faces], header, subset, target)
+        chosen = [face for face, kept in zip(faces, keep, strict=True) if kept]
+        skipped = bad + _eval_faces(aligner, chosen, boxes, landmarks, batch_size, collected)
     if not collected.predicted:
-        raise AnnotationError(f"{target}: no face could be measured ({skipped} skipped)")
+        first = f"; the first: {skipped[0].id}: {skipped[0].reason}" if skipped else ""
+        raise AnnotationError(f"{target}: no face could be measured ({len(skipped)} skipped{first})")
     values = _measure(collected, normaliser, header, aligner)
     values |= {
-        "skipped": skipped,
+        "skipped": len(skipped),
+        "skipped_faces": [{"face": face.id, "reason": face.reason} for face in skipped],
         "boxes": "store" if is_store else boxes,
         "subset": subset or "held-out",
         "source": Path(target.split(":", 1)[-1]).name,
@@ -117,15 +120,8 @@ def run_eval(
     return EvalResult(values, note)
 
 
-def _choose(
-    faces: list[Face], subjects: list[str], header: Header, subset: str | None, target: str
-) -> tuple[list[Face], str]:
-    """The faces of a subset, and a line that says which."""
-    keep, note = _subset_mask(subjects, header, subset, target)
-    return [face for face, kept in zip(faces, keep, strict=True) if kept], note
-
-
 def _subset_mask(subjects: list[str], header: Header, subset: str | None, target: str) -> tuple[np.ndarray, str]:
+    """Which faces belong to the subset, ``(F,)`` bool, and a line that says whose they are."""
     train = set(header.training.get("train_subjects", ()))
     val = set(header.training.get("val_subjects", ()))
     everyone = np.array(subjects)
@@ -152,7 +148,7 @@ def _subset_mask(subjects: list[str], header: Header, subset: str | None, target
 
 def _eval_store(
     aligner: Aligner, data: StoreRows, subset: str | None, kind: str | None, batch_size: int, out: _Collected
-) -> tuple[str, int]:
+) -> tuple[str, list[Skipped]]:
     if data.store.attributes["scheme"] != aligner.header.scheme or data.size != aligner.header.input_size:
         raise StoreError(
             f"{data.store.path}: expected crops of {aligner.header.input_size} pixels with the scheme "
@@ -167,7 +163,8 @@ def _eval_store(
         for start in range(0, len(rows), batch_size):
             part = rows[start : start + batch_size]
             squares = [square_of(box, data.grow, data.size) for box in data.boxes[part].astype(np.float64)]
-            _align(aligner, data.read_images(part), squares, kind, out)
+            kinds = [kind or ("2d" if data.marching[face] else "3d") for face in data.source[part]]
+            _align(aligner, data.read_images(part), squares, kinds, out)
             for row, square in zip(part, squares, strict=True):
                 out.landmarks.append(square.to_image(data.landmarks[row].astype(np.float64)))
                 out.visibility.append(data.visibility[row])
@@ -175,31 +172,36 @@ def _eval_store(
                 out.boxes.append(dataset_boxes[source] if is_dataset else np.full(4, np.nan))
                 out.yaw.append(float(pose[source, 0]))
             advance(len(part))
-    return note + f", {len(rows)} crops", int((~data.valid).sum())
+    out.faces = len(np.unique(data.source[rows]))
+    skipped = [Skipped(item["face"], item["reason"]) for item in data.store.attributes["skipped"]]
+    return note + f", {len(rows)} crops", skipped
 
 
 def _eval_faces(
     aligner: Aligner, faces: list[Face], boxes: str, kind: str | None, batch_size: int, out: _Collected
-) -> int:
-    """Align the faces of a source batch by batch; returns how many could not be."""
+) -> list[Skipped]:
+    """Align the faces of a source batch by batch; returns those that could not be."""
     fitter = LandmarkFitter(aligner.model, aligner.header.scheme)
-    failed = 0
+    failed: list[Skipped] = []
     with progress("measuring", len(faces), "faces") as advance:
         for start in range(0, len(faces), batch_size):
             part, crops, squares = [], [], []
             for face in faces[start : start + batch_size]:
                 try:
                     if face.scheme != aligner.header.scheme:
-                        raise ImageError(f"{face.id}: expected the scheme {aligner.header.scheme}, found {face.scheme}")
+                        raise AnnotationError(f"expected the scheme {aligner.header.scheme}, found {face.scheme}")
                     square = square_of(_input_box(face, boxes), aligner.header.grow, aligner.header.input_size)
-                    crops.append(crop_image(read_image(face.image), square))
-                except ImageError:
-                    failed += 1
+                    image = read_image(face.image)
+                    check_inside(face, image.shape)
+                    crops.append(crop_image(image, square))
+                except (ImageError, AnnotationError) as error:
+                    failed.append(Skipped(face.id, str(error)))
                     continue
                 part.append(face)
                 squares.append(square)
             if part:
-                _align(aligner, np.stack(crops), squares, kind, out)
+                _align(aligner, np.stack(crops), squares, [kind or face.kind for face in part], out)
+                out.faces += len(part)
                 for face in part:
                     out.landmarks.append(face.landmarks)
                     out.visibility.append(face.visibility)
@@ -217,13 +219,13 @@ def _input_box(face: Face, boxes: str) -> np.ndarray:
         return jitter_box(tight, face_rng(JITTER_SEED, face.id, 0))
     box = face_box(face, boxes)
     if box is None:
-        raise ImageError(f"{face.id}: the data set gives no box; use --boxes tight")
+        raise AnnotationError("the data set gives no box for this face; use --boxes tight")
     return box
 
 
-def _align(aligner: Aligner, crops: np.ndarray, squares: list, kind: str | None, out: _Collected) -> None:
+def _align(aligner: Aligner, crops: np.ndarray, squares: list[Square], kinds: list[str], out: _Collected) -> None:
     start = time.perf_counter()
-    result = aligner.align_crops(crops, kind=kind)
+    result = aligner.align_crops(crops, kinds)
     out.seconds += time.perf_counter() - start
     for i, square in enumerate(squares):
         out.predicted.append(square.to_image(result.landmarks[:, i].astype(np.float64)))
@@ -240,7 +242,8 @@ def _measure(out: _Collected, normaliser: str, header: Header, aligner: Aligner)
     interocular = face_errors(predicted[-1], truth, "interocular", scheme)
     pixels = mean_of(point_errors(predicted[-1], truth))
     return {
-        "faces": len(stages[-1]),
+        "faces": out.faces,
+        "crops": len(stages[-1]),
         "normaliser": normaliser,
         "nme": mean_of(stages[-1]),
         "nme_per_block": [mean_of(errors) for errors in stages[1:]],

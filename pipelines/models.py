@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import cv2
 import numpy as np
 
 from pifa_data.camera import camera, project, rotation
-from pifa_data.drawing import draw_landmarks, draw_mesh, label_tile
+from pifa_data.drawing import draw_landmarks, draw_mesh, label_tile, write_png
 from pifa_data.errors import MorphableError
 from pifa_data.morphable import IMPORTERS, MorphableModel
 from pipelines.sources import find_model, model_folder
@@ -26,9 +27,21 @@ def run_import(form: str, path: Path, out: Path, *, overwrite: bool = False) -> 
     model = IMPORTERS[form](path)
     out.parent.mkdir(parents=True, exist_ok=True)
     model.save(out)
-    model_folder().mkdir(parents=True, exist_ok=True)
-    model.save(model_folder() / f"{model.name}.safetensors")
+    keep_model(model)
     return model
+
+
+def keep_model(model: MorphableModel) -> None:
+    """Keep a model by its name; another one of that name stays too, named by its fingerprint, for its checkpoints."""
+    folder = model_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = folder / f"{model.name}.safetensors"
+    if kept.is_file():
+        with contextlib.suppress(MorphableError):  # a damaged one is of no use to anybody
+            before = MorphableModel.load(kept)
+            if before.fingerprint != model.fingerprint:
+                kept.replace(folder / f"{before.name}-{before.fingerprint[:12]}.safetensors")
+    model.save(kept)
 
 
 def model_info(model: MorphableModel) -> dict[str, Any]:
@@ -94,7 +107,4 @@ def run_render(
                     cv2.LINE_AA,
                 )
     picture = label_tile(picture, f"{model.name}, yaw {yaw:.0f}")
-    done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    if not done:
-        raise MorphableError(f"{out}: the picture can't be encoded")
-    out.write_bytes(data.tobytes())
+    write_png(out, picture)

@@ -98,6 +98,9 @@ def run_prep(
     _open(store, layout, plan, faces, skipped, sources, config, model, resume=resume, overwrite=overwrite)
 
     finished = read_manifest(store)
+    if strict:
+        for entry in finished.values():
+            _stop_at_failure(entry, faces)
     missing = [shard for shard in range(layout.shards) if shard not in finished]
     if missing:
         with (
@@ -116,11 +119,11 @@ def run_prep(
 
 
 def build_shard(
-    path: str, fingerprint: str, layout: Layout, shard: int, faces: list[Face], config: PrepConfig
+    path: str, root: str, fingerprint: str, layout: Layout, shard: int, faces: list[Face], config: PrepConfig
 ) -> dict[str, Any]:
     """One Dask task: build and write one shard; returns its manifest entry."""
     cv2.setNumThreads(0)  # one thread a worker; OpenCV's own pool would fight the other workers
-    rows = build_rows(faces, config, _fitter(path, fingerprint, config.scheme))
+    rows = build_rows(faces, config, _fitter(path, fingerprint, config.scheme), Path(root))
     offset = layout.face_range(shard).start
     # Rows of a shard are mixed, so that reading whole chunks in random order is a good shuffle.
     order = np.random.default_rng([config.seed, shard]).permutation(len(rows.crops["valid"]))
@@ -222,8 +225,7 @@ def _client(workers: int, scheduler: str | None, shards: int) -> Iterator[Any]:
 
     if scheduler is not None:
         with Client(scheduler) as client:
-            # The check that Client makes by itself only warns, and workers of another version fail in odd ways.
-            client.get_versions(check=True, packages=["numpy", "zarr", "cv2"])
+            _check_versions(client)
             yield client
         return
     with (
@@ -237,6 +239,25 @@ def _client(workers: int, scheduler: str | None, shards: int) -> Iterator[Any]:
     ):
         log.info("Dask dashboard: %s", cluster.dashboard_link)
         yield client
+
+
+def _check_versions(client: Any) -> None:
+    """Refuse workers with other versions: Dask only warns, and they fail in odd ways or give other bytes."""
+    versions = client.get_versions(packages=["numpy", "zarr", "cv2"])
+    expected = versions["client"]["packages"]
+    for worker, found in versions["workers"].items():
+        for package in ("python", "dask", "distributed", "numpy", "zarr", "cv2"):
+            if found["packages"].get(package) != expected.get(package):
+                raise StoreError(
+                    f"--scheduler: worker {worker} has {package} {found['packages'].get(package)}, here is "
+                    f"{expected.get(package)}; install the same versions on both"
+                )
+
+
+def _stop_at_failure(entry: dict[str, Any], faces: list[Face]) -> None:
+    """``--strict``: raise for the first face of a shard that could not be used."""
+    for position, reason in entry["failures"].items():
+        raise AnnotationError(f"{faces[int(position)].id}: {reason} (--strict stops at the first unusable face)")
 
 
 def _build_all(
@@ -255,7 +276,8 @@ def _build_all(
 
     def submit(shard: int) -> Any:
         part = faces[layout.face_range(shard)]
-        arguments = (str(store.resolve()), fingerprint, layout, shard, part, config)
+        # Workers may run in another folder: the store's path is made whole, images are looked up from this one.
+        arguments = (str(store.resolve()), str(Path.cwd()), fingerprint, layout, shard, part, config)
         return client.submit(build_shard, *arguments, pure=False, retries=2)
 
     # A window of tasks, not all at once: neither the scheduler nor this process ever holds more than a few shards.
@@ -264,9 +286,8 @@ def _build_all(
     pending = as_completed([submit(shard) for shard in itertools.islice(queue, window)])
     for future in pending:
         entry = future.result()
-        if strict and entry["failures"]:
-            position, reason = next(iter(entry["failures"].items()))
-            raise AnnotationError(f"{faces[int(position)].id}: {reason} (--strict stops at the first unusable face)")
+        if strict:
+            _stop_at_failure(entry, faces)
         span = layout.face_range(entry["shard"])
         advance(span.stop - span.start)
         following = next(queue, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -81,7 +82,11 @@ def find_model_by_fingerprint(fingerprint: str, places: Sequence[Path] = ()) -> 
     candidates = [*places, *sorted(model_folder().glob("*.safetensors"))]
     for path in candidates:
         if path.is_file():
-            model = MorphableModel.load(path)
+            try:
+                model = MorphableModel.load(path)
+            except MorphableError as error:
+                warnings.warn(str(error), stacklevel=2)  # another one may still be right
+                continue
             if model.fingerprint == fingerprint:
                 return model
     raise MorphableError(

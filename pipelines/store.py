@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from pifa_data.camera import decompose, project
-from pifa_data.drawing import contact_sheet, draw_landmarks, draw_mesh, label_tile
+from pifa_data.drawing import contact_sheet, draw_landmarks, draw_mesh, label_tile, write_png
 from pifa_data.errors import StoreError
 from pifa_data.store import Store, read_manifest
 from pipelines.progress import progress
@@ -73,11 +73,7 @@ def draw_store(path: Path, out: Path, *, worst: int = 6, turned: int = 6, others
             row = int(np.flatnonzero((source == face) & (copy == 0))[0])
             tiles.append(_tile(store, row, f"{nme[face]:.1f}% yaw {np.degrees(pose[face, 0]):.0f}"))
             advance(1)
-    sheet = contact_sheet(tiles, 4)
-    done, data = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-    if not done:
-        raise StoreError(f"{out}: the picture can't be encoded")
-    out.write_bytes(data.tobytes())
+    write_png(out, contact_sheet(tiles, 4))
 
 
 def _tile(store: Store, row: int, text: str) -> np.ndarray:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import shutil
 import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,7 +29,10 @@ from pifa_model.config import Config
 from pifa_model.losses import AlignmentLoss, parameter_weights
 from pifa_model.network import Network
 from pifa_model.shape import Landmarks
+from pipelines.checkpoints import pick_device
 from pipelines.progress import progress
+
+log_people = logging.getLogger("pifa.train")
 
 
 @dataclass(frozen=True)
@@ -77,30 +81,39 @@ def run_training(
         OSError: no space left; the checkpoints of finished rounds stay.
     """
     start = time.perf_counter()
-    device = _device(device)
+    device = pick_device(device)
+    if device == "cpu" and config.training.precision == "16":
+        raise ConfigError("training.precision 16: CPUs have no float16 convolutions; use bf16 or 32")
     data = StoreRows(Store(store_path))
     split = split_subjects(data.subjects, config.training.val_fraction, config.training.seed)
-    resolved = _resolved(config, data.store, split)
-    _open_run(run, resolved, resume=resume, overwrite=overwrite)
-
-    model = data.store.model
-    torch.manual_seed(config.training.seed)
+    if config.training.val_fraction > 0 and not split.val_subjects:
+        raise ConfigError(
+            f"{store_path}: all faces are of one subject ({split.train_subjects[0]!r}), so nobody can be held out; "
+            "give --val-fraction 0 to train without validation"
+        )
+    log_people.info(
+        "%d people to train on, %d held out for validation", len(split.train_subjects), len(split.val_subjects)
+    )
     train_rows = data.rows_of(split.train)
     if not len(train_rows):
-        raise ConfigError(f"{store_path}: no crop is left to train on with val_fraction {config.training.val_fraction}")
+        raise ConfigError(f"{store_path}: no usable crop is left to train on")
+    model, scheme = data.store.model, data.store.attributes["scheme"]
+    torch.manual_seed(config.training.seed)
     network = Network(config.network, model, data.size)
     network.initial.copy_(torch.from_numpy(data.params[train_rows].mean(0)))
     network.step.copy_(torch.from_numpy(np.maximum(data.params[train_rows].std(0), 1e-4)))
-    weights = parameter_weights(data.params[train_rows], model)
+    loss = AlignmentLoss(config.losses, torch.from_numpy(parameter_weights(data.params[train_rows], model)))
+    stream = TrainingStream(data, train_rows, config.training.batch_size, config.training.seed, config.training.mirror)
+    total = max(1, round(config.training.epochs * stream.steps_per_epoch))
 
     from pifa_model.trainer import AlignmentModule, RoundReport, fit  # Lightning takes seconds to import
 
-    kinds = {data.marching[f] for f in np.flatnonzero(split.train)}
-    header = _header(config, data, resolved, "2d" if True in kinds else "3d")
+    # Everything that can be wrong with the settings has been; only now is a folder made or replaced.
+    resolved = _resolved(config, data.store, split)
+    _open_run(run, resolved, resume=resume, overwrite=overwrite)
+    kind: Literal["2d", "3d"] = "2d" if data.marching[split.train].any() else "3d"
     state = run / "state" / "last.ckpt"
-    log = _Log(run, header, resume=resume and state.is_file())
-    stream = TrainingStream(data, train_rows, config.training.batch_size, config.training.seed, config.training.mirror)
-    total = max(1, round(config.training.epochs * stream.steps_per_epoch))
+    log = _Log(run, _header(config, data, resolved, kind), resume=resume and state.is_file())
     with progress("training", total, "steps") as advance:
 
         def report(done: RoundReport, trained: Network) -> None:
@@ -111,20 +124,21 @@ def run_training(
         module = AlignmentModule(
             config,
             network,
-            Landmarks(model, data.store.attributes["scheme"]),
-            AlignmentLoss(config.losses, torch.from_numpy(weights)),
+            Landmarks(model, scheme),
+            loss,
             stream,
             data,
             _validation_rows(data, split),
             report,
             advance,
             state,
+            resume and state.is_file(),
         )
-        advance(log.step)
+        advance(module.step)
         with warnings.catch_warnings():
             # Lightning's advice on loader workers and logging does not apply to this loop.
             warnings.filterwarnings("ignore", module=r"lightning\..*")
-            fit(module, device=device, resume_from=state if resume and state.is_file() else None)
+            fit(module, device=device)
     return TrainSummary(run, log.step, log.best, time.perf_counter() - start)
 
 
@@ -132,14 +146,6 @@ def _validation_rows(data: StoreRows, split: Split) -> np.ndarray:
     """One jittered crop of each validation face (the unjittered one where there is only that)."""
     rows = data.rows_of(split.val)
     return rows[data.copy[rows] == min(1, data.store.layout.copies - 1)]
-
-
-def _device(name: str) -> str:
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device cuda: PyTorch sees no CUDA device here; use --device cpu")
-    return name
 
 
 def _resolved(config: Config, store: Store, split: Split) -> dict[str, Any]:
@@ -152,7 +158,7 @@ def _resolved(config: Config, store: Store, split: Split) -> dict[str, Any]:
     }
 
 
-def _header(config: Config, data: StoreRows, resolved: dict[str, Any], kind: str) -> Header:
+def _header(config: Config, data: StoreRows, resolved: dict[str, Any], kind: Literal["2d", "3d"]) -> Header:
     attributes = data.store.attributes
     return Header(
         preset=config.preset,
@@ -176,25 +182,39 @@ def _header(config: Config, data: StoreRows, resolved: dict[str, Any], kind: str
 
 
 def _open_run(run: Path, resolved: dict[str, Any], *, resume: bool, overwrite: bool) -> None:
-    file = run / "config.json"
-    if resume and file.is_file():
-        before = json.loads(file.read_text(encoding="utf-8"))
+    """Make the run's folder, or check that it is the one to go on with."""
+    before = _read_run(run)
+    if resume and before is not None:
         for key in ("config", "split"):
-            if before.get(key) != resolved[key]:
+            if before[key] != resolved[key]:
                 raise ConfigError(f"{run}: was begun with another {key}; resume with the same preset and settings")
         if before["store"]["digest"] != resolved["store"]["digest"]:
             raise ConfigError(f"{run}: was begun on another store ({before['store']['path']})")
         return
-    if run.exists() and any(run.iterdir()):
+    if run.exists() and (not run.is_dir() or any(run.iterdir())):
         if not overwrite:
             raise PifaError(f"{run}: exists already; give --resume to go on with it or --overwrite to replace it")
-        if not file.is_file():
+        if before is None:
             raise PifaError(f"{run}: is not a run folder; it is not overwritten, move it away")
+    # Made under another name and moved, so that a run either has its configuration or is not there.
+    new = run.with_name(f".{run.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    shutil.copyfile(Path(resolved["store"]["path"]) / "morphable.safetensors", new / "morphable.safetensors")
+    (new / "config.json").write_text(json.dumps(resolved, indent=2), encoding="utf-8")
+    if run.exists():
         shutil.rmtree(run)
-    run.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(Path(resolved["store"]["path"]) / "morphable.safetensors", run / "morphable.safetensors")
-    # Last, so that a folder with a configuration is a run.
-    file.write_text(json.dumps(resolved, indent=2), encoding="utf-8")
+    new.rename(run)
+
+
+def _read_run(run: Path) -> dict[str, Any] | None:
+    """``config.json`` of a run folder; None where it is none of ours."""
+    try:
+        document = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    ours = isinstance(document, dict) and {"pifa_version", "config", "store", "split"} <= document.keys()
+    return document if ours else None
 
 
 class _Log:

@@ -65,8 +65,12 @@ def read_faces(
 
 
 def _checked(face: Face | Skipped) -> Face | Skipped:
+    # File names may hold bytes that are no UTF-8 (Python's surrogates), which no store or report can hold.
+    printable = face.id.encode(errors="replace").decode()
     if isinstance(face, Skipped):
-        return face
+        return Skipped(printable, face.reason.encode(errors="replace").decode())
+    if printable != face.id or str(face.image).encode(errors="replace").decode() != str(face.image):
+        return Skipped(printable, "the file name is not UTF-8; rename it")
     try:
         return check_face(face)
     except AnnotationError as error:

@@ -2,7 +2,8 @@
 
 A first row whose cells count the columns is a header. Coordinates are pixels with the centre of the top-left one at
 (0, 0). The person is taken from file names like ``training_Some_Person_07.jpg``: a split in front, a frame number
-behind, both optional; frames of one video therefore never stand on both sides of a split.
+behind, both optional; frames of one video therefore never stand on both sides of a split. Where the file's name is
+a number alone, as in ``Some_Person/0007.jpg``, the person is the folder.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ def _face(row: list[str], line: int, images: Path) -> Face | Skipped:
         image = inside(images, name)
     except AnnotationError as error:
         return Skipped(name, f"keypoints.csv line {line}: {error}")
-    match = _NAME.match(Path(name).stem)
+    path = Path(name)
+    match = _NAME.match(path.parent.name if path.stem.isdigit() and path.parent.name else path.stem)
     return Face(
         id=name,
         image=image,

@@ -70,8 +70,9 @@ def read(path: Path) -> Iterator[Face | Skipped]:
                 visibility=np.full(68, 2, np.uint8),
                 scheme="ibug68",
                 kind="2d",
-                # Helen's and LFPW's photographs are of different people each, as far as their owners say.
-                subject=id_,
+                # Helen's and LFPW's photographs are of different people each, as far as their owners say. The file's
+                # name alone, so that a photo keeps its subject whichever folder of the data set is given.
+                subject=stem,
                 split=next((part for part in Path(id_).parts if part in ("trainset", "testset")), ""),
             )
 

@@ -107,6 +107,20 @@ def test_points_not_labelled_are_zero_in_the_crop(faces: list[Face], fitter: Lan
         assert np.isfinite(made.crops[name]).all()
 
 
+def test_labels_that_are_no_faces_fail_alone(faces: list[Face], fitter: LandmarkFitter) -> None:
+    slip = faces[0].landmarks.copy()
+    slip[30, 0] = 99999
+    scattered = np.random.default_rng(0).uniform(10, 90, faces[1].landmarks.shape)
+    bad = [replace(faces[0], landmarks=slip), replace(faces[1], landmarks=scattered), faces[2]]
+    made = build_rows(bad, CONFIG, fitter)
+    assert sorted(made.failures) == [0, 1]
+    assert "no face's" in made.failures[1]
+    one_out = faces[0].landmarks.copy()
+    one_out[0, 0] = -0.8 * 400  # nearly the image's own width outside, too little to spoil the fit beyond recognition
+    reasons = build_rows([replace(faces[0], landmarks=one_out)], CONFIG, fitter).failures
+    assert "far outside" in reasons[0] or "no face's" in reasons[0]
+
+
 def test_bad_images_fail_alone(tmp_path: Path, faces: list[Face], fitter: LandmarkFitter) -> None:
     cut = tmp_path / "cut.jpg"
     cut.write_bytes(faces[0].image.read_bytes()[:-500])

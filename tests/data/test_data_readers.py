@@ -101,9 +101,20 @@ def test_an_empty_file_has_no_faces_and_blank_lines_are_nothing(tmp_path: Path) 
     assert len(read(tmp_path, "", GOOD, "", "")) == 1
 
 
-def test_what_is_not_utf8_names_the_file(tmp_path: Path) -> None:
-    with pytest.raises(AnnotationError, match=r"keypoints\.csv.*line"):
-        read(tmp_path, GOOD, "Zoé.jpg," + CELLS, encoding="latin-1")
+def test_a_name_that_is_not_utf8_spoils_its_own_face_only(tmp_path: Path) -> None:
+    good, bad = read(tmp_path, GOOD, "Zoé.jpg," + CELLS, encoding="latin-1")
+    assert isinstance(good, Face)
+    assert bad.id == "Zo\N{REPLACEMENT CHARACTER}.jpg"  # an image that is not there, so it is skipped when cropped
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "\udcff.pts").write_text(pts())
+    (tmp_path / "a" / "\udcff.jpg").touch()
+    (skipped,) = read_faces(f"300w:{tmp_path / 'a'}", FORMATS)
+    assert isinstance(skipped, Skipped)
+    assert "not UTF-8" in skipped.reason
+    skipped.id.encode()
+
+
+def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match=r"expected a folder with keypoints\.csv"):
         list(FORMATS["keypoints-csv"].read(tmp_path / "none"))
 
@@ -155,6 +166,9 @@ def test_300w_folders(tmp_path: Path) -> None:
         "helen/testset/a": ("helen/testset/a.PNG", "testset"),
     }
     assert {s.id for s in found if isinstance(s, Skipped)} == {"alone", "bad", "nan"}
+    # Whoever it is stays the same whichever folder is given: "people it did not train on" must not depend on that.
+    below = {f.subject for f in read_faces(f"300w:{tmp_path / 'helen'}", FORMATS) if isinstance(f, Face)}
+    assert below == {f.subject for f in faces.values() if f.id.startswith("helen")}
     only = list(read_faces(f"300w:{tmp_path}", FORMATS, split="testset"))
     assert [f.id for f in only if isinstance(f, Face)] == ["helen/testset/a"]
     assert [f.id for f in found] == [f.id for f in read_faces(f"300w:{tmp_path}", FORMATS)]

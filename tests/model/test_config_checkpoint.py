@@ -126,6 +126,14 @@ def newer(tensors: dict, header: dict) -> None:
     header["format_version"] = 99
 
 
+def huge(tensors: dict, header: dict) -> None:
+    header["network"]["hidden"] = 10**9
+
+
+def no_box(tensors: dict, header: dict) -> None:
+    header["boxes"] = "round"
+
+
 def strange(tensors: dict, header: dict) -> None:
     header["network"]["surprise"] = 1
 
@@ -139,6 +147,8 @@ def strange(tensors: dict, header: dict) -> None:
         (poison, "initial: holds numbers that are not finite"),
         (newer, "format version 99"),
         (strange, "surprise"),
+        (huge, "expected shape"),
+        (no_box, "boxes"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused(

@@ -94,7 +94,7 @@ def test_frontal_face_shows_the_nose_and_not_the_back(model: MorphableModel) -> 
     back = model.normals[:, 2] < -0.1
     assert (g[back] == 0).all()
     # The nose tip is the nearest vertex: the smallest depth.
-    assert (model.mean @ r3)[model.nose_tip] == pytest.approx((model.mean @ r3).min(), abs=1e-3 * extent)
+    assert (model.mean @ r3)[model.nose_tip] == pytest.approx((model.mean @ r3).min(), abs=1e-3 * float(extent))
 
 
 def test_the_nearest_vertex_of_a_pixel_wins_and_backs_are_pruned() -> None:

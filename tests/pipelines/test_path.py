@@ -111,7 +111,7 @@ def test_eval_measures_only_strangers_unless_told(work: Path, synthetic: Path, s
     assert few == val
     assert val + train == all_
     on_store = json.loads(good("eval", work / "run", small_store, "--subset", "val", "--json").stdout)
-    assert on_store["faces"] == 3 * val  # three copies a face
+    assert (on_store["faces"], on_store["crops"]) == (val, 3 * val)  # three copies a face
     assert pifa("eval", work / "run", small_store, "--boxes", "tight").exit_code == 1
 
 
@@ -172,6 +172,7 @@ def test_align_formats(work: Path, synthetic: Path) -> None:
     table = list(csv.DictReader(good(*common, "csv").stdout.splitlines()))
     assert len(table) == count
     assert float(table[0]["x0"]) == json.loads(lines[0])["box"][0]
+    assert float(table[0]["p67_y"]) == json.loads(lines[0])["landmarks"][67][1]
     pts = good(*common, "pts").stdout
     assert pts.count("n_points: 68") == count
 
@@ -195,6 +196,25 @@ def test_align_goes_on_past_bad_images(work: Path, synthetic: Path, tmp_path: Pa
     some = pifa("align", work / "run", *names, image, "--boxes", boxes, "--json")
     assert some.exit_code == 0
     assert len(json.loads(some.stdout)["faces"]) == 1
+
+
+def test_an_overlay_never_replaces_a_photo(work: Path, synthetic: Path, tmp_path: Path) -> None:
+    image = cv2.imread(str(sorted((synthetic / "faces" / "images").iterdir())[0]))
+    for name in ("a.png", "sub/a.png", "a.jpg"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / "photos" / name), image)
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("image, x0, y0, x1, y1\na.png, 10, 10, 90, 90\na.jpg,10,10,90,90\nsub/a.png,20,20,90,90\n")
+    before = (tmp_path / "photos" / "a.png").read_bytes()
+    common = ("align", work / "run", tmp_path / "photos", "--boxes", boxes, "--json", "--overlay")
+    faces = json.loads(good(*common, tmp_path / "out").stdout)["faces"]
+    assert [Path(face["image"]).name for face in faces] == ["a.jpg", "a.png", "a.png"]
+    assert [face["box"][0] for face in faces] == [10, 10, 20]
+    drawn = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png"))
+    assert drawn == ["a.png", "a.png.png", "sub/a.png"]
+    refused = json.loads(pifa(*common, tmp_path / "photos").stdout)["failures"]
+    assert any("one of the images" in failure["reason"] for failure in refused)
+    assert (tmp_path / "photos" / "a.png").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -232,6 +252,10 @@ def test_wrong_names_get_one_line_and_the_cure(work: Path, small_store: Path, tm
         assert message in result.output
         assert result.output.count("\n") == 1, result.output
     assert pifa("align").exit_code == 2
+    assert pifa("prep", "x", "--store", "s", "--morphable", "m", "--size", 115).exit_code == 2
+    assert pifa("prep", "x", "--store", "s", "--morphable", "m", "--grow", "nan").exit_code == 2
+    for setting in ("training.epochs=inf", "training.seed=-1", "optimizer.learning_rate=nan"):
+        assert pifa("train", small_store, "--out", tmp_path / "r", "--set", setting).exit_code == 1
 
 
 def test_every_command_has_help() -> None:

@@ -30,7 +30,7 @@ SETTINGS = (
     "training.round_steps=2",
     "training.val_fraction=0.25",
     "training.precision=32",
-    "training.epochs=0.7",
+    "training.epochs=1.2",  # past the end of an epoch, and with a last round of one step
 )
 
 
@@ -56,7 +56,7 @@ def test_a_run_holds_what_its_readers_need(run: Path, small_store: Path) -> None
     assert header.boxes == "tight"
     assert header.landmark_kind == "2d"
     assert header.morphable.fingerprint == Store(small_store).model.fingerprint
-    rows = list(csv.DictReader((run / "metrics.csv").open()))
+    rows = list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
     steps = [int(row["step"]) for row in rows]
     assert steps == sorted(steps)
     assert steps[-1] == header.training["step"]
@@ -120,7 +120,8 @@ def test_resumed_equals_never_stopped(run: Path, small_store: Path, tmp_path: Pa
         assert torch.equal(tensor, found[name]), name
 
     def curve(folder: Path) -> list[tuple[str, str]]:
-        return [(row["step"], row["train_loss"]) for row in csv.DictReader((folder / "metrics.csv").open())]
+        rows = csv.DictReader((folder / "metrics.csv").read_text().splitlines())
+        return [(row["step"], row["train_loss"]) for row in rows]
 
     assert curve(out) == curve(run)
 
@@ -141,6 +142,7 @@ def test_what_is_there_is_not_overwritten(run: Path, small_store: Path, tmp_path
     foreign = tmp_path / "thesis"
     foreign.mkdir()
     (foreign / "chapter1.tex").write_text("years of work")
+    (foreign / "config.json").write_text("{}")  # other programs have one too
     with pytest.raises(PifaError, match="not a run folder"):
         run_training(small_store, foreign, config(), device="cpu", overwrite=True)
     assert (foreign / "chapter1.tex").read_text() == "years of work"
@@ -151,6 +153,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(small
     wild = config(
         "optimizer.learning_rate=1e18", "optimizer.warmup_steps=0", "optimizer.name=sgd", "training.clip=1e30"
     )
+    # What is reported before the loss fails stays; what matters is that the error names step and rows.
     with pytest.raises(PifaError, match=r"the loss is (nan|inf) at step \d+, rows \["):
         run_training(small_store, out, wild, device="cpu")
 
@@ -164,6 +167,23 @@ def test_an_unfinished_store_is_refused(small_store: Path, tmp_path: Path) -> No
     file.write_text(json.dumps(document))
     with pytest.raises(StoreError, match="--resume"):
         run_training(copy, tmp_path / "run", config(), device="cpu")
+
+
+def test_overwrite_keeps_the_old_run_until_the_settings_are_known_to_be_good(
+    run: Path, small_store: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    with pytest.raises(ConfigError, match="batch_size"):
+        run_training(small_store, copy, config("training.batch_size=99999"), device="cpu", overwrite=True)
+    assert (copy / "best.safetensors").read_bytes() == (run / "best.safetensors").read_bytes()
+    with pytest.raises(ConfigError, match="float16"):
+        run_training(small_store, tmp_path / "new", config("training.precision=16"), device="cpu")
+    assert not (tmp_path / "new").exists()
+
+
+def test_one_person_alone_cant_be_held_out() -> None:
+    assert split_subjects(["a", "a"], 0.5, 0).val_subjects == []
 
 
 def test_cuda_is_refused_where_there_is_none(small_store: Path, tmp_path: Path) -> None:
