@@ -1,7 +1,8 @@
 # Two commands on a fresh clone: `make test` and `make demo`. Python 3.11 or newer, pip and make are all they need.
 PYTHON ?= python3
-# A folder or index to take PyTorch from, as TORCH_INDEX=https://download.pytorch.org/whl/cpu for the small CPU build.
-TORCH_INDEX ?=
+# Where the CPU build of PyTorch is; `make TORCH_INDEX=` takes PyPI's build, on Linux with CUDA and gigabytes more.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+export TORCH_INDEX
 DATA ?= ../shared/data
 
 VENV := .venv
@@ -15,7 +16,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "PIFA needs Python 3.11 or newer; set PYTHON=")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	$(BIN)/python -m pip install --quiet --retries 1 --constraint constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(STAMP)
 

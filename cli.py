@@ -581,8 +581,8 @@ def zoo_yank(reference: str, reason: str, registry: Path) -> None:
     type=_FILE,
     help="Folder with ytf68/ and morphable/.",
 )
-@click.option("--faces", default=600, show_default=True, type=click.IntRange(20), help="Faces to prepare.")
-@click.option("--steps", default=400, show_default=True, type=click.IntRange(1), help="Training steps.")
+@click.option("--faces", default=500, show_default=True, type=click.IntRange(20), help="Faces to prepare.")
+@click.option("--steps", default=200, show_default=True, type=click.IntRange(1), help="Training steps.")
 def demo(out: Path, data: Path, faces: int, steps: int) -> None:
     """Run the main job once on real faces: import, prep, train, eval, publish, fetch, align.
 

@@ -53,13 +53,10 @@ def run_align(
     """
     table = read_boxes(boxes)
     images = list(find_images(paths))
-    inputs = {path.resolve() for path, _ in images}
-    taken: set[Path] = set()
     if not images:
         raise AnnotationError(f"{', '.join(map(str, paths))}: no images found")
     aligner, _ = load_aligner(checkpoint, morphable=morphable, registry=registry, device=device)
-    if overlay is not None:
-        overlay.mkdir(parents=True, exist_ok=True)
+    overlays = _overlay_files(overlay, images) if overlay is not None else {}
     summary = AlignSummary()
     with progress("aligning", len(images), "images") as advance:
         for path, name in images:
@@ -72,12 +69,9 @@ def run_align(
                 summary.failures.append({"image": str(path), "reason": str(error)})
             else:
                 summary.faces += [face_json(path, face) for face in faces]
-                if overlay is not None:
-                    target = _overlay_file(overlay, name, taken)
-                    if target.resolve() in inputs:
-                        raise AnnotationError(f"--overlay: {target} is one of the images; name another folder")
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    write_png(target, draw_faces(image, faces))
+                if path in overlays:
+                    overlays[path].parent.mkdir(parents=True, exist_ok=True)
+                    write_png(overlays[path], draw_faces(image, faces))
             advance(1)
     return summary
 
@@ -177,11 +171,21 @@ def _check_overlap(path: Path, image: np.ndarray, boxes: Sequence[np.ndarray]) -
             raise ImageError(f"{path}: a box lies outside the image of {width}x{height} pixels")
 
 
-def _overlay_file(folder: Path, name: Path, taken: set[Path]) -> Path:
-    """The image's name with .png; with its old suffix, then a number, where another image took that."""
-    target, number = folder / name.with_suffix(".png"), 1
-    while target in taken:
-        more = f".{number}" if number > 1 else ""
-        target, number = folder / name.with_name(f"{name.name}{more}.png"), number + 1
-    taken.add(target)
-    return target
+def _overlay_files(folder: Path, images: Sequence[tuple[Path, Path]]) -> dict[Path, Path]:
+    """The picture's file of each image: its name with .png, numbered where another image took that.
+
+    Raises:
+        AnnotationError: a picture would replace one of the images.
+    """
+    targets: dict[Path, Path] = {}
+    inputs = {path.resolve() for path, _ in images}
+    taken = set(inputs)
+    for path, name in images:
+        target, number = folder / name.with_suffix(".png"), 1
+        if target.resolve() in inputs:
+            raise AnnotationError(f"--overlay {folder}: {target} is one of the images; name another folder")
+        while target.resolve() in taken:
+            target, number = folder / name.with_name(f"{name.stem}_{number}.png"), number + 1
+        taken.add(target.resolve())
+        targets[path] = target
+    return targets

@@ -34,7 +34,10 @@ def main() -> None:
         wheel = next((work / "dist").glob("*.whl"))
         venv.create(work / "env", with_pip=True)
         python = work / "env" / "bin" / "python"
-        run(python, "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt", "torch", wheel)
+        index = os.environ.get("TORCH_INDEX")
+        pip = (python, "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt")
+        run(*pip, *(("--retries", "1", "--extra-index-url", index) if index else ()), "torch")
+        run(*pip, wheel)
         run(sys.executable, ROOT / "tests" / "synthetic.py", work / "data", "--faces", "8")
         pifa = work / "env" / "bin" / "pifa"
         assert "align" in run(pifa, "--help")
