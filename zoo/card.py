@@ -55,7 +55,7 @@ def _what(entry: Entry, header: Header) -> list[str]:
         *((f"`{file.name}`", f"{file.size} bytes, SHA-256 `{file.sha256}`") for file in entry.files),
     ]
     return [
-        "Pose-invariant face alignment: a cascade that fits a 3D morphable model to one face in an image.",
+        "Pose-invariant face alignment: one end-to-end network that fits a 3D morphable model to a face in an image.",
         "",
         *_table(("property", "value"), rows),
     ]
