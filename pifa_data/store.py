@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -104,7 +105,7 @@ def create_store(path: Path, layout: Layout, attributes: dict[str, Any], model: 
             name,
             shape=(layout.faces * layout.copies, *shape),
             dtype=dtype,
-            chunks=(CHUNK, *shape),
+            chunks=(math.gcd(CHUNK, shard_rows), *shape),
             shards=(shard_rows, *shape),
             compressors=compressor,
             # Comparing every chunk with the fill value first made writing several times slower.

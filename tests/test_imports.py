@@ -104,7 +104,7 @@ def test_the_command_imports_pipelines_only_and_nothing_of_ours_at_its_top() -> 
 
 
 def test_heavy_modules_are_not_imported_at_the_commands_top() -> None:
-    light = {"__future__", "json", "logging", "sys", "warnings", "pathlib", "typing", "rich_click"}
+    light = {"__future__", "json", "logging", "math", "sys", "warnings", "pathlib", "typing", "rich_click"}
     assert {top(i) for i in imports("cli") if not i.inside_function} <= light
 
 
