@@ -21,8 +21,9 @@ OUTSIDE = 0.5
 FAR = 0.5
 """How far outside a single point may be, as a share of the image's side; farther is a slip, not a guess."""
 
-WORST_FIT = 10.0
-"""Percent of the tight box. Real faces of any pose fit within 4 %; labels that miss by more are no face's."""
+WORST_FIT = 25.0
+"""Percent of the tight box. Of ytf68's 3,302 faces all but six fit within 4 %, and the one whose fit goes astray within
+15 %; a single slipped point or labels of no face at all give 40 % and more."""
 
 
 @dataclass(frozen=True)
