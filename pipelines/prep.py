@@ -223,6 +223,8 @@ def _open(
 def _client(workers: int, scheduler: str | None, shards: int) -> Iterator[Any]:
     from distributed import Client, LocalCluster
 
+    if not log.isEnabledFor(logging.DEBUG):  # its life-cycle messages are for -v
+        logging.getLogger("distributed").setLevel(logging.WARNING)
     if scheduler is not None:
         with Client(scheduler) as client:
             _check_versions(client)
