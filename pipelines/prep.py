@@ -223,7 +223,8 @@ def _open(
 def _client(workers: int, scheduler: str | None, shards: int) -> Iterator[Any]:
     from distributed import Client, LocalCluster
 
-    if not log.isEnabledFor(logging.DEBUG):  # its life-cycle messages are for -v
+    verbose = log.isEnabledFor(logging.DEBUG)
+    if not verbose:  # its life-cycle messages, and tracebacks of what is reported here in one line, are for -v
         logging.getLogger("distributed").setLevel(logging.WARNING)
     if scheduler is not None:
         with Client(scheduler) as client:
@@ -235,7 +236,7 @@ def _client(workers: int, scheduler: str | None, shards: int) -> Iterator[Any]:
             n_workers=min(workers, shards),
             threads_per_worker=1,
             dashboard_address="127.0.0.1:0",
-            silence_logs=logging.ERROR,
+            silence_logs=logging.ERROR if verbose else logging.CRITICAL,
         ) as cluster,
         Client(cluster) as client,
     ):
