@@ -22,20 +22,30 @@ def _set_verbosity(ctx: click.Context, param: click.Parameter, value: bool) -> N
         logging.getLogger("pifa").setLevel(logging.DEBUG if param.name == "verbose" else logging.ERROR)
 
 
+def _verbosity() -> list[click.Parameter]:
+    common: dict[str, Any] = {"is_flag": True, "expose_value": False, "callback": _set_verbosity}
+    return [
+        click.Option(["-v", "--verbose"], help="More on stderr; tracebacks for errors.", **common),
+        click.Option(["-q", "--quiet"], help="Only errors on stderr.", **common),
+    ]
+
+
 class _Command(click.RichCommand):
     """A command that also takes -v and -q."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        common: dict[str, Any] = {"is_flag": True, "expose_value": False, "callback": _set_verbosity}
-        self.params.append(click.Option(["-v", "--verbose"], help="More on stderr; tracebacks for errors.", **common))
-        self.params.append(click.Option(["-q", "--quiet"], help="Only errors on stderr.", **common))
+        self.params += _verbosity()
 
 
 class _Group(click.RichGroup):
-    """A group of such commands."""
+    """A group of such commands, which takes them too."""
 
     command_class = _Command
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += _verbosity()
 
 
 class _Main(_Group):
@@ -79,7 +89,8 @@ def main() -> None:
       pifa align RUN photo.jpg --boxes boxes.csv --overlay out
     """
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
-    logging.getLogger("pifa").setLevel(logging.INFO)
+    if logging.getLogger("pifa").level == logging.NOTSET:
+        logging.getLogger("pifa").setLevel(logging.INFO)
     # Warnings are for people here: one line, without the place in the code.
     warnings.showwarning = lambda message, *_: click.echo(f"pifa: warning: {message}", err=True)
 

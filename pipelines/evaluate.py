@@ -50,6 +50,7 @@ class _Collected:
     visibility: list[np.ndarray] = field(default_factory=list)
     boxes: list[np.ndarray] = field(default_factory=list)
     yaw: list[float] = field(default_factory=list)
+    squares: list[float] = field(default_factory=list)
     faces: int = 0
     seconds: float = 0.0
 
@@ -227,6 +228,7 @@ def _align(aligner: Aligner, crops: np.ndarray, squares: list[Square], kinds: li
     start = time.perf_counter()
     result = aligner.align_crops(crops, kinds)
     out.seconds += time.perf_counter() - start
+    out.squares.extend((result.params[-1, :, 8:] ** 2).mean(1).tolist())
     for i, square in enumerate(squares):
         out.predicted.append(square.to_image(result.landmarks[:, i].astype(np.float64)))
         out.visible.append(result.visibility[i])
@@ -254,5 +256,7 @@ def _measure(out: _Collected, normaliser: str, header: Header, aligner: Aligner)
         "mape": pixels,
         "nme_by_yaw": by_yaw(stages[-1], truth.yaw),
         "visibility_accuracy": visibility_accuracy(np.stack(out.visible), truth),
+        # Mean of p² over coefficients and faces: 1 under the model's prior, more for shapes that no face has.
+        "mean_square_coefficient": float(np.mean(out.squares)),
         "ms_per_face": 1e3 * out.seconds / len(stages[-1]),
     }

@@ -96,6 +96,7 @@ def test_eval_gives_every_key(work: Path) -> None:
     assert values["nme"] == values["nme_per_block"][-1]
     assert set(values["nme_by_yaw"]) == {"0-30", "30-60", "60-90"}
     assert 0 < values["nme"] < 100
+    assert values["mean_square_coefficient"] >= 0
 
 
 def test_eval_measures_only_strangers_unless_told(work: Path, synthetic: Path, small_store: Path) -> None:
@@ -257,6 +258,13 @@ def test_wrong_names_get_one_line_and_the_cure(work: Path, small_store: Path, tm
     assert pifa("prep", "x", "--store", "s", "--morphable", "m", "--grow", "nan").exit_code == 2
     for setting in ("training.epochs=inf", "training.seed=-1", "optimizer.learning_rate=nan"):
         assert pifa("train", small_store, "--out", tmp_path / "r", "--set", setting).exit_code == 1
+
+
+def test_verbose_and_quiet_stand_anywhere() -> None:
+    for arguments in (("-v", "formats"), ("formats", "-q"), ("zoo", "-v", "list"), ("-q", "zoo", "list")):
+        good(*arguments)
+    assert isinstance(pifa("-v", "morphable", "info", "none").exception, ValueError)  # with its traceback
+    assert isinstance(pifa("morphable", "info", "none").exception, SystemExit)
 
 
 def test_every_command_has_help() -> None:
