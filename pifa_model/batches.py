@@ -98,6 +98,10 @@ class TrainingStream:
         self._data, self._rows, self._batch, self._seed, self._mirror = data, rows, batch_size, seed, mirror
         self.steps_per_epoch = len(rows) // batch_size
 
+    def total_steps(self, epochs: float) -> int:
+        """Batches in so many passes over the rows, which need not be whole; at least one."""
+        return max(1, round(epochs * self.steps_per_epoch))
+
     def order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Row numbers of an epoch in the order they are seen, and the first position of each group of chunks."""
         rng = np.random.default_rng([self._seed, epoch])

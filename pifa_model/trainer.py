@@ -80,7 +80,7 @@ class AlignmentModule(lightning.LightningModule):
         self._stream, self._data, self._report, self._advance = stream, data, report, advance
         self._val_rows = val_rows
         self._val_images = data.read_images(val_rows) if len(val_rows) else None
-        self.total_steps = max(1, round(config.training.epochs * stream.steps_per_epoch))
+        self.total_steps = stream.total_steps(config.training.epochs)
         self._sum, self._count, self._started = 0.0, 0, time.perf_counter()
 
     @property

@@ -104,7 +104,6 @@ def run_training(
     network.step.copy_(torch.from_numpy(np.maximum(data.params[train_rows].std(0), 1e-4)))
     loss = AlignmentLoss(config.losses, torch.from_numpy(parameter_weights(data.params[train_rows], model)))
     stream = TrainingStream(data, train_rows, config.training.batch_size, config.training.seed, config.training.mirror)
-    total = max(1, round(config.training.epochs * stream.steps_per_epoch))
 
     from pifa_model.trainer import AlignmentModule, RoundReport, fit  # Lightning takes seconds to import
 
@@ -113,8 +112,9 @@ def run_training(
     _open_run(run, resolved, resume=resume, overwrite=overwrite)
     kind: Literal["2d", "3d"] = "2d" if data.marching[split.train].any() else "3d"
     state = run / "state" / "last.ckpt"
-    log = _Log(run, _header(config, data, resolved, kind), resume=resume and state.is_file())
-    with progress("training", total, "steps") as advance:
+    going_on = resume and state.is_file()
+    log = _Log(run, _header(config, data, resolved, kind), resume=going_on)
+    with progress("training", stream.total_steps(config.training.epochs), "steps") as advance:
 
         def report(done: RoundReport, trained: Network) -> None:
             log.add(done, trained)
@@ -132,7 +132,7 @@ def run_training(
             report,
             advance,
             state,
-            resume and state.is_file(),
+            going_on,
         )
         advance(module.step)
         with warnings.catch_warnings():

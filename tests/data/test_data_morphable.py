@@ -28,7 +28,7 @@ def rewrite(path: Path, change: Callable[[dict, dict], Any]) -> None:
     """Change the file's header and arrays in place and write them again, as an attacker would."""
     with safe_open(path, framework="np") as opened:
         header = json.loads(opened.metadata()["pifa"])
-        tensors = {name: opened.get_tensor(name).copy() for name in opened.keys()}  # noqa: SIM118
+        tensors = {name: opened.get_tensor(name).copy() for name in opened.keys()}  # noqa: SIM118 (not a dict)
     change(header, tensors)
     save_file(tensors, path, metadata={"pifa": json.dumps(header)})
 
