@@ -13,6 +13,7 @@ from typing import Any
 import rich_click as click
 
 _FILE = click.Path(path_type=Path)
+_MODEL_FORMATS = ["bfm2009", "bfm2017", "bfm2019", "flame", "ict", "ict-npz", "surrey"]
 
 
 def _set_verbosity(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -111,6 +112,42 @@ def formats(as_json: bool) -> None:
         return
     for fmt in FORMATS.values():
         click.echo(f"{fmt.name:14} {fmt.layout}")
+
+
+@main.command()
+@click.argument("sources", nargs=-1, required=True)
+@click.option("--out", required=True, type=_FILE, help="FITS.npz to write.")
+@click.option("--morphable", required=True, help="Morphable model: a file, or the name of an imported one.")
+@click.option("--landmarks", type=click.Choice(["2d", "3d"]), help="Landmark kind, if the source's own is wrong.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 256), help="Local worker processes.")
+@click.option("--split", help="Only faces of this split of the data set.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first N faces of each source.")
+@click.option("--report", type=_FILE, metavar="HTML", help="Also write a page: errors, poses, the worst fits drawn.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing file and page.")
+@click.option("--strict", is_flag=True, help="Stop at the first face that can't be used.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def fit(sources: tuple[str, ...], out: Path, as_json: bool, **options: Any) -> None:
+    """Fit a morphable model to the landmarks of SOURCES; needs no images.
+
+    \b
+    Example:
+      pifa fit merl-rav:merl_rav_labels --morphable ict.safetensors --out FITS.npz --report fits.html
+    """
+    from pipelines.fit import run_fit
+
+    summary = run_fit(sources, out, **options)
+    if as_json:
+        _print_json(summary.as_json())
+        return
+    click.echo(
+        f"{out}: {summary.faces} faces in {summary.seconds:.1f} s ({summary.faces_per_second:.0f} a second), error "
+        f"median {summary.nme_median:.2f} %, 95th percentile {summary.nme_p95:.2f} % (tight)"
+    )
+    click.echo(f"  {summary.not_converged} not converged, {summary.implausible} implausible, {summary.skipped} skipped")
+    for skipped in summary.reasons[:20]:
+        click.echo(f"  skipped {skipped.id}: {skipped.reason}", err=True)
+    if len(summary.reasons) > 20:
+        click.echo(f"  … and {len(summary.reasons) - 20} more; {out} lists them", err=True)
 
 
 @main.command()
@@ -372,22 +409,49 @@ def morphable() -> None:
 
 
 @morphable.command("import")
-@click.argument("form", metavar="FORMAT", type=click.Choice(["ict-npz"]))
-@click.argument("path", type=_FILE)
+@click.argument("form", metavar="FORMAT", type=click.Choice(_MODEL_FORMATS))
+@click.argument("paths", nargs=-1, required=True, type=_FILE)
 @click.option("--out", required=True, type=_FILE, help="File to write (.safetensors).")
+@click.option("--landmarks", type=_FILE, metavar="MAPPING", help="Landmark vertices of your own, before the format's.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
-def morphable_import(form: str, path: Path, out: Path, overwrite: bool) -> None:
-    """Make a model's file from its owner's original.
+def morphable_import(form: str, paths: tuple[Path, ...], out: Path, landmarks: Path | None, overwrite: bool) -> None:
+    """Make a model's file from its owner's originals; docs/morphable.md has what each FORMAT wants.
+
+    FORMAT is bfm2009, bfm2017, bfm2019, flame, ict, ict-npz or surrey.
 
     \b
-    Example:
-      pifa morphable import ict-npz ict_face.npz --out ict.safetensors
+    Examples:
+      pifa morphable import ict FaceXModel --out ict.safetensors
+      pifa morphable import bfm2009 Model_Shape.mat Model_Expression.mat --out bfm.safetensors
     """
     from pipelines.models import run_import
 
-    model = run_import(form, path, out, overwrite=overwrite)
+    model = run_import(form, paths, out, landmarks=landmarks, overwrite=overwrite)
     click.echo(
         f"{out}: {model.name}, {len(model.mean)} vertices, {model.n_coefficients} modes, licence {model.licence}"
+    )
+    click.echo(f"fingerprint {model.fingerprint}")
+
+
+@morphable.command("get")
+@click.argument("name", type=click.Choice(["ict"]))
+@click.option("--url", envvar="PIFA_ICT_URL", hidden=True, help="Mirror of the kit's folder at the pinned commit.")
+def morphable_get(name: str, url: str | None) -> None:
+    """Download a model that its owner offers freely, check it, import it and keep it under NAME.
+
+    `ict` is ICT-FaceKit (MIT licence), 400 MB in 159 files; a download that was stopped goes on where it was.
+
+    \b
+    Example:
+      pifa morphable get ict
+    """
+    from pipelines.fetch_models import run_get
+
+    model, fetched, licence = run_get(name, url)
+    click.echo(licence, err=True)
+    click.echo(
+        f"{name}: {fetched} files fetched; {len(model.mean)} vertices, {model.n_coefficients} modes, "
+        f"licence {model.licence}"
     )
     click.echo(f"fingerprint {model.fingerprint}")
 
@@ -440,9 +504,11 @@ def morphable_info(model: str, as_json: bool) -> None:
 @click.argument("model")
 @click.option("--out", required=True, type=_FILE, help="PNG to write.")
 @click.option("--yaw", default=0.0, show_default=True, type=float, help="Degrees; positive turns the nose to the left.")
-@click.option("--landmarks", is_flag=True, help="Draw the landmarks with their numbers.")
+@click.option("--landmarks", is_flag=True, help="Draw the landmarks with their numbers; hidden ones are dimmed.")
+@click.option("--scheme", default="ibug68", show_default=True, help="Landmark scheme to draw.")
+@click.option("--contours", is_flag=True, help="Draw the lines along which contour landmarks march.")
 @click.option("--coefficients", default="", help="Comma-separated, in standard deviations, identity first.")
-def morphable_render(model: str, out: Path, yaw: float, landmarks: bool, coefficients: str) -> None:
+def morphable_render(model: str, out: Path, coefficients: str, **options: Any) -> None:
     """Draw a shaded model.
 
     \b
@@ -455,7 +521,7 @@ def morphable_render(model: str, out: Path, yaw: float, landmarks: bool, coeffic
         values = tuple(float(part) for part in coefficients.split(",") if part.strip())
     except ValueError:
         raise click.BadParameter("expected comma-separated numbers", param_hint="--coefficients") from None
-    run_render(model, out, yaw=yaw, landmarks=landmarks, coefficients=values)
+    run_render(model, out, coefficients=values, **options)
     click.echo(str(out))
 
 

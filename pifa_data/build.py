@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -84,13 +84,14 @@ def fit_faces(faces: list[Face], fitter: LandmarkFitter, mirrored: bool = False)
         order = get_scheme(faces[0].scheme).mirror
         landmarks, visibility = landmarks[:, order] * [-1.0, 1.0], visibility[:, order]
     kinds = np.array([face.kind for face in faces])
-    n, modes = len(faces), fitter.modes
-    params, points, nme = np.zeros((n, 8 + modes)), np.zeros_like(landmarks), np.zeros(n)
+    rows: dict[str, np.ndarray] = {}
     for kind in np.unique(kinds):
         at = np.flatnonzero(kinds == kind)
         fits = fitter.fit(landmarks[at], visibility[at], str(kind))
-        params[at], points[at], nme[at] = fits.params, fits.landmarks, fits.nme
-    return Fits(params, points, nme)
+        for field in fields(Fits):
+            part = getattr(fits, field.name)
+            rows.setdefault(field.name, np.empty((len(faces), *part.shape[1:]), part.dtype))[at] = part
+    return Fits(**rows)
 
 
 def build_rows(faces: list[Face], config: PrepConfig, fitter: LandmarkFitter, root: Path = Path()) -> Rows:

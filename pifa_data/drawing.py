@@ -69,6 +69,50 @@ def draw_mesh(
     return np.round(image * (1 - alpha) + layer * alpha).astype(np.uint8)
 
 
+def mesh_depth(points: np.ndarray, depth: np.ndarray, triangles: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Depth of the nearest surface at each pixel: ``(H, W)`` float32, infinite where there is none.
+
+    Args:
+        points: ``(V, 2)`` image pixels.
+        depth: ``(V,)``, larger is farther.
+        triangles: ``(T, 3)``; each is drawn at its mean depth, so this is as exact as triangles are small.
+    """
+    picture = np.full(shape, np.inf, np.float32)
+    middle = depth[triangles].mean(1)
+    corners = _fixed(points[triangles])
+    for t in np.argsort(-middle, kind="stable"):
+        cv2.fillConvexPoly(picture, corners[t], float(middle[t]), shift=_SHIFT)
+    return picture
+
+
+def draw_numbers(image: np.ndarray, points: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+    """Draw ``(L, 2)`` points with their numbers, those ``hidden`` dimmed and first, so that they cover nothing."""
+    picture = image.copy()
+    scale = max(image.shape[:2]) / 1200
+    for i in np.argsort(~hidden, kind="stable"):
+        x, y = (int(v) for v in np.round(points[i]))
+        colour = (120, 90, 90) if hidden[i] else GREEN
+        cv2.circle(picture, (x, y), max(1, round(3 * scale)), colour, -1, cv2.LINE_AA)
+        at = (x + round(4 * scale), y - round(4 * scale))
+        text = (150, 130, 110) if hidden[i] else (255, 235, 60)
+        # A dark rim, so that a number can be read on light skin.
+        cv2.putText(picture, str(i), at, cv2.FONT_HERSHEY_SIMPLEX, 0.42 * scale, (0, 0, 0), 3, cv2.LINE_AA)
+        cv2.putText(picture, str(i), at, cv2.FONT_HERSHEY_SIMPLEX, 0.42 * scale, text, 1, cv2.LINE_AA)
+    return picture
+
+
+def draw_lines(image: np.ndarray, lines: np.ndarray, opacity: float = 0.5) -> np.ndarray:
+    """Draw ``(J, C, 2)`` polylines and their points, faintly."""
+    layer = image.copy()
+    for line in lines:
+        cv2.polylines(layer, [_fixed(line)], False, (60, 170, 255), 1, cv2.LINE_AA, shift=_SHIFT)
+        for point in _fixed(line):
+            cv2.circle(
+                layer, (int(point[0]), int(point[1])), 2 << _SHIFT, (60, 170, 255), -1, cv2.LINE_AA, shift=_SHIFT
+            )
+    return np.round(image * (1 - opacity) + layer * opacity).astype(np.uint8)
+
+
 def write_png(path: Path, image: np.ndarray) -> None:
     """Write a picture.
 
@@ -93,7 +137,7 @@ def label_tile(tile: np.ndarray, text: str) -> np.ndarray:
     """Write a short text into the tile's lower left corner."""
     picture = tile.copy()
     position = (3, tile.shape[0] - 5)
-    scale = max(0.3, tile.shape[1] / 500)
+    scale = min(max(0.3, tile.shape[1] / 500), 0.9)
     cv2.putText(picture, text, position, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 3, cv2.LINE_AA)
     cv2.putText(picture, text, position, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), 1, cv2.LINE_AA)
     return picture

@@ -38,7 +38,7 @@ def run_demo(out: Path, data: Path, *, faces: int, steps: int, say: Callable[[st
     out.mkdir(parents=True, exist_ok=True)
     model, store, run, registry = (out / name for name in ("ict.safetensors", "S.zarr", "run", "registry"))
     say(f"1/6  importing the morphable model into {model}")
-    run_import("ict-npz", original, model, overwrite=True)
+    run_import("ict-npz", [original], model, overwrite=True)
     say(f"2/6  preparing {faces} faces into {store}")
     summary = run_prep(
         [f"keypoints-csv:{source}"],

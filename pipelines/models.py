@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from pifa_data.camera import camera, project, rotation
-from pifa_data.drawing import draw_landmarks, draw_mesh, label_tile, write_png
+from pifa_data.drawing import draw_lines, draw_mesh, draw_numbers, label_tile, mesh_depth, write_png
 from pifa_data.errors import MorphableError
 from pifa_data.morphable import IMPORTERS, MorphableModel
+from pifa_data.morphable.mapping import read_mapping
 from pipelines.sources import find_model, model_folder
 
 
-def run_import(form: str, path: Path, out: Path, *, overwrite: bool = False) -> MorphableModel:
-    """Import a model's original into ``out``, and keep a copy where checkpoints find it by fingerprint.
+def run_import(
+    form: str, paths: Sequence[Path], out: Path, *, landmarks: Path | None = None, overwrite: bool = False
+) -> MorphableModel:
+    """Import a model's originals into ``out``, and keep a copy where checkpoints find it by fingerprint.
+
+    Args:
+        landmarks: mapping file of the user's own, whose vertices replace the importer's.
 
     Raises:
-        MorphableError: not such a file, or ``out`` exists.
+        MorphableError: not such files, or ``out`` exists.
     """
     if out.exists() and not overwrite:
         raise MorphableError(f"{out}: exists already; give --overwrite to replace it")
-    model = IMPORTERS[form](path)
+    model = IMPORTERS[form](paths, read_mapping(landmarks) if landmarks is not None else None)
     out.parent.mkdir(parents=True, exist_ok=True)
     model.save(out)
     keep_model(model)
@@ -62,49 +69,73 @@ def model_info(model: MorphableModel) -> dict[str, Any]:
 
 
 def list_models() -> list[MorphableModel]:
-    """The imported models."""
-    return [MorphableModel.load(path) for path in sorted(model_folder().glob("*.safetensors"))]
+    """The imported models; one that can't be read is warned of and left out."""
+    models = []
+    for path in sorted(model_folder().glob("*.safetensors")):
+        try:
+            models.append(MorphableModel.load(path))
+        except MorphableError as error:
+            warnings.warn(str(error), stacklevel=2)
+    return models
+
+
+RENDER_SIZE = 1200
+"""Side of a rendering, pixels: WFLW's 98 numbers can be read."""
 
 
 def run_render(
-    name: str, out: Path, *, yaw: float = 0.0, landmarks: bool = False, coefficients: tuple[float, ...] = ()
+    name: str,
+    out: Path,
+    *,
+    yaw: float = 0.0,
+    landmarks: bool = False,
+    scheme: str = "ibug68",
+    contours: bool = False,
+    coefficients: tuple[float, ...] = (),
 ) -> None:
-    """Draw the shaded model from a yaw in degrees, with its landmarks numbered.
+    """Draw the shaded model from a yaw in degrees, with the landmarks of one scheme numbered, hidden ones dimmed.
+
+    Args:
+        contours: draw the candidate lines of the scheme's contour landmarks too.
 
     Raises:
-        MorphableError: no such model, or more coefficients than it has.
+        MorphableError: no such model, more coefficients than it has, or no landmarks of that scheme.
     """
     model = find_model(name)
     if len(coefficients) > model.n_coefficients:
         raise MorphableError(f"{name}: expected at most {model.n_coefficients} coefficients, found {len(coefficients)}")
+    if (landmarks or contours) and scheme not in model.landmarks:
+        raise MorphableError(
+            f"{name}: no landmarks of the scheme {scheme}; it has {', '.join(sorted(model.landmarks))}"
+        )
+    if contours and scheme not in model.contours:
+        raise MorphableError(f"{name}: no contour lines for {scheme}; it has {', '.join(sorted(model.contours))}")
     p = np.zeros(model.n_coefficients)
     p[: len(coefficients)] = coefficients
     vertices = model.vertices(p)
-    size = 720
+    size = RENDER_SIZE
     turn = rotation(np.radians(yaw), 0.0, 0.0)
-    extent = np.ptp(vertices, axis=0).max()
-    scale = 0.9 * size / extent
     middle = (vertices.min(0) + vertices.max(0)) / 2
+    # The picture has the same scale from every side.
+    scale = 0.92 * size / (2 * np.linalg.norm(vertices - middle, axis=1).max())
     view = camera(np.array(scale), turn, np.zeros(2))
     view[:, 3] = size / 2 - view[:, :3] @ middle
-    points = project(vertices, view)
-    picture = draw_mesh(
-        np.full((size, size, 3), 24, np.uint8), points, -scale * vertices @ turn[2], model.triangles, 1.0
-    )
+    points, depth = project(vertices, view), -scale * vertices @ turn[2]
+    picture = draw_mesh(np.full((size, size, 3), 24, np.uint8), points, depth, model.triangles, 1.0)
+    if contours:
+        picture = draw_lines(picture, points[model.contours[scheme].vertices])
     if landmarks:
-        for scheme_vertices in model.landmarks.values():
-            at = points[scheme_vertices]
-            picture = draw_landmarks(picture, at, np.zeros(len(at), bool), 2.5)
-            for number, (x, y) in enumerate(at):
-                cv2.putText(
-                    picture,
-                    str(number),
-                    (int(x) + 3, int(y) - 3),
-                    cv2.FONT_HERSHEY_SIMPLEX,
-                    0.32,
-                    (0, 90, 255),
-                    1,
-                    cv2.LINE_AA,
-                )
-    picture = label_tile(picture, f"{model.name}, yaw {yaw:.0f}")
-    write_png(out, picture)
+        chosen = model.landmarks[scheme]
+        picture = draw_numbers(picture, points[chosen], _hidden(points, depth, model, turn, chosen))
+    text = f"{model.name}, yaw {yaw:.0f}" + (f", {scheme}" if landmarks or contours else "")
+    write_png(out, label_tile(picture, text))
+
+
+def _hidden(
+    points: np.ndarray, depth: np.ndarray, model: MorphableModel, turn: np.ndarray, chosen: np.ndarray
+) -> np.ndarray:
+    """Which vertices look away, or lie behind the surface that is seen at their pixel: ``(L,)`` bool."""
+    nearest = mesh_depth(points, depth, model.triangles, (RENDER_SIZE, RENDER_SIZE))
+    x, y = np.round(points[chosen]).astype(int).clip(0, RENDER_SIZE - 1).T
+    behind = depth[chosen] > nearest[y, x] + 0.02 * RENDER_SIZE  # some 4 mm: neighbours on slanting skin
+    return behind | (model.normals[chosen] @ turn[2] <= 0)

@@ -92,6 +92,11 @@ def run_prep(
     wrong = next((face for face in faces if face.scheme != config.scheme), None)
     if wrong is not None:
         raise AnnotationError(f"{wrong.id}: expected landmarks of the scheme {config.scheme}, found {wrong.scheme}")
+    if scheduler is None and not any(_has_image(face) for face in faces):
+        raise AnnotationError(
+            f"{', '.join(sources)}: no face could be prepared: these are labels alone, none of the {len(faces)} images "
+            f"is there (the first would be {faces[0].image}); put them in place, or fit the labels with `pifa fit`"
+        )
     faces = [faces[i] for i in np.random.default_rng([config.seed, len(faces)]).permutation(len(faces))]
     layout = _layout(faces, config, model)
     plan = _plan_digest(faces, config, model)
@@ -116,6 +121,13 @@ def run_prep(
                     "same command with --resume"
                 ) from error
     return _finish(store, layout, faces, skipped, start)
+
+
+def _has_image(face: Face) -> bool:
+    try:
+        return face.image.is_file()
+    except (OSError, ValueError):  # a name that no file can have; reading it says what is wrong with it
+        return False
 
 
 def build_shard(

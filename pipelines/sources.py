@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import platformdirs
@@ -52,6 +52,24 @@ def load_faces(
         first = f"; the first: {skipped[0].id}: {skipped[0].reason}" if skipped else ""
         raise AnnotationError(f"{', '.join(sources)}: no usable face found ({len(skipped)} skipped{first})")
     return faces, skipped
+
+
+def stream_faces(
+    sources: Sequence[str], *, split: str | None = None, limit: int | None = None
+) -> Iterator[Face | Skipped]:
+    """The faces of the sources one after the other; one whose name was there before comes as ``Skipped``.
+
+    Raises:
+        AnnotationError: a source can't be read at all.
+    """
+    seen: set[str] = set()
+    for face in itertools.chain.from_iterable(read_faces(s, FORMATS, split=split, limit=limit) for s in sources):
+        if isinstance(face, Face) and face.id in seen:
+            yield Skipped(face.id, "another source gave a face of this name before")
+            continue
+        if isinstance(face, Face):
+            seen.add(face.id)
+        yield face
 
 
 def find_model(name: str) -> MorphableModel:

@@ -3,14 +3,15 @@
     S(p) = S₀ + Σ p_k^I S_k^I + Σ p_k^E S_k^E
 
 with p in standard deviations: every mode is stored scaled to one. The file is safetensors (arrays and nothing else,
-so that a foreign model can't run code) with the key ``pifa`` of its header holding a small JSON document.
+so that a foreign model can't run code) with the key ``pifa`` of its header holding a small JSON document; it is
+described in docs/morphable.md.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -19,10 +20,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from pifa_data.errors import MorphableError
+from pifa_data.morphable.simplify import sample_vertices
 from pifa_data.schemes import SCHEMES, get_scheme
 
 FORMAT = "pifa-morphable"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2: the nose tip is an array, so in the fingerprint; modes may be stored as float16."""
 
 
 @dataclass(frozen=True)
@@ -98,15 +101,39 @@ class MorphableModel:
         flat = np.asarray(coefficients, dtype=np.float64) @ modes.reshape(len(modes), -1)
         return self.mean[subset] + flat.reshape(*flat.shape[:-1], -1, 3)
 
+    def simplify(self, count: int) -> np.ndarray:
+        """Vertices to draw instead of all: well spread where the face is seen, with every landmark of every scheme.
+
+        Take ``mean``, ``modes`` and ``normals`` at these numbers: the normals stay those of the full mesh. Contour
+        candidates are not kept: they are a dense line a landmark, and drawing needs none of them.
+
+        Args:
+            count: vertices wanted; all of them if the model has fewer.
+
+        Returns:
+            ``(count,)`` int64 vertex numbers, ascending.
+
+        Raises:
+            MorphableError: fewer than the landmarks have vertices.
+        """
+        keep = np.unique(np.concatenate([[self.nose_tip], *self.landmarks.values()]))
+        if count < len(keep):
+            raise MorphableError(f"expected at least {len(keep)} vertices, those of the landmarks, found {count}")
+        return sample_vertices(self.mean, self.normals, keep, self.nose_tip, count)
+
     @cached_property
     def normals(self) -> np.ndarray:
-        """N₀ of equation 8: ``(V, 3)`` float32 outward unit normals of the mean face."""
+        """N₀ of equation 8: ``(V, 3)`` float32 outward unit normals of the mean face.
+
+        A vertex of no triangle (a pupil, the middle of the mouth) looks straight ahead.
+        """
         corners = self.mean[self.triangles].astype(np.float64)
         # The cross product's length is twice the area, so large triangles weigh more.
         faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         normals = np.zeros((len(self.mean), 3))
         for corner in range(3):
             np.add.at(normals, self.triangles[:, corner], faces)
+        normals[~np.isin(np.arange(len(normals)), self.triangles)] = [0.0, 0.0, 1.0]
         length = np.linalg.norm(normals, axis=1, keepdims=True)
         return (normals / np.maximum(length, 1e-12)).astype(np.float32)
 
@@ -119,21 +146,34 @@ class MorphableModel:
             digest.update(array.tobytes())
         return digest.hexdigest()
 
-    def save(self, path: Path) -> None:
-        """Write the model's file. Raises OSError where it can't be written."""
+    def save(self, path: Path, *, half: bool = False) -> None:
+        """Write the model's file.
+
+        Args:
+            half: store the modes as float16, at half the size. What is loaded again differs by up to 2⁻¹¹ of each
+                number, so it is another model with a fingerprint of its own.
+
+        Raises:
+            MorphableError: with ``half``, a mode too large for float16 (above 65,504 model units).
+            OSError: the file can't be written.
+        """
+        model, tensors = self, _tensors(self)
+        if half:
+            identity, expression = (_half(name, tensors[name]) for name in ("identity", "expression"))
+            model = replace(self, identity=identity.astype(np.float32), expression=expression.astype(np.float32))
+            tensors |= {"identity": identity, "expression": expression}
         header = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "name": self.name,
-            "nose_tip": self.nose_tip,
             "units": self.units,
             "licence": self.licence,
             "source": self.source,
             "expression_names": list(self.expression_names),
-            "fingerprint": self.fingerprint,
+            "fingerprint": model.fingerprint,
         }
         temporary = path.with_name(f".{path.name}.partial")
-        save_file(_tensors(self), temporary, metadata={"pifa": json.dumps(header)})
+        save_file(tensors, temporary, metadata={"pifa": json.dumps(header)})
         temporary.replace(path)
 
     @classmethod
@@ -155,7 +195,8 @@ class MorphableModel:
             raise MorphableError(f"{path}: a safetensors file, but not of a morphable model (no {FORMAT} header)")
         if header.get("format_version") != FORMAT_VERSION:
             raise MorphableError(
-                f"{path}: format version {header.get('format_version')!r}, this program reads {FORMAT_VERSION}"
+                f"{path}: format version {header.get('format_version')!r}, this program reads {FORMAT_VERSION}; "
+                "make it again from its owner's file with `pifa morphable import`"
             )
         try:
             model = _from_tensors(header, tensors)
@@ -177,6 +218,7 @@ def _tensors(model: MorphableModel) -> dict[str, np.ndarray]:
         "identity": model.identity,
         "expression": model.expression,
         "triangles": model.triangles,
+        "nose_tip": np.array([model.nose_tip], dtype=np.int32),
     }
     for scheme, vertices in model.landmarks.items():
         tensors[f"landmarks.{scheme}"] = vertices
@@ -187,7 +229,22 @@ def _tensors(model: MorphableModel) -> dict[str, np.ndarray]:
     return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
 
 
+def _half(name: str, array: np.ndarray) -> np.ndarray:
+    largest = float(np.abs(array).max(initial=0.0))
+    if largest > float(np.finfo(np.float16).max):
+        raise MorphableError(f"{name}: expected numbers that fit float16 (up to 65504), found {largest:.3g}")
+    return array.astype(np.float16)
+
+
 def _from_tensors(header: dict, tensors: dict[str, np.ndarray]) -> MorphableModel:
+    # In memory always float32; other types are left as they are and refused with the rest.
+    mean, identity, expression = (
+        array.astype(np.float32) if array.dtype == np.float16 else array
+        for array in (tensors[name] for name in ("mean", "identity", "expression"))
+    )
+    tip = tensors["nose_tip"]
+    if tip.shape != (1,) or tip.dtype != np.int32:
+        raise MorphableError(f"nose_tip: expected one int32, found {tip.dtype} {tip.shape}")
     landmarks = {name.split(".")[1]: array for name, array in tensors.items() if name.startswith("landmarks.")}
     contours = {
         name.split(".")[1]: Contour(*(tensors[name.replace("points", part)] for part in ("points", "vertices", "side")))
@@ -196,13 +253,13 @@ def _from_tensors(header: dict, tensors: dict[str, np.ndarray]) -> MorphableMode
     }
     return MorphableModel(
         name=str(header["name"]),
-        mean=tensors["mean"],
-        identity=tensors["identity"],
-        expression=tensors["expression"],
+        mean=mean,
+        identity=identity,
+        expression=expression,
         triangles=tensors["triangles"],
         landmarks=landmarks,
         contours=contours,
-        nose_tip=int(header["nose_tip"]),
+        nose_tip=int(tip[0]),
         units=str(header["units"]),
         licence=str(header.get("licence", "")),
         source=str(header.get("source", "")),

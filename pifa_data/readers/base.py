@@ -10,6 +10,9 @@ from pathlib import Path
 from pifa_data.errors import AnnotationError
 from pifa_data.faces import Face, Skipped, check_face
 
+LONGEST_NAME = 1024
+"""Characters of a face's name. Tables of names have columns as wide as the longest."""
+
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 
 
@@ -67,6 +70,8 @@ def read_faces(
 def _checked(face: Face | Skipped) -> Face | Skipped:
     # File names may hold bytes that are no UTF-8 (Python's surrogates), which no store or report can hold.
     printable = face.id.encode(errors="replace").decode()
+    if len(printable) > LONGEST_NAME:
+        return Skipped(f"{printable[:80]}…", f"the face's name is longer than {LONGEST_NAME} characters")
     if isinstance(face, Skipped):
         return Skipped(printable, face.reason.encode(errors="replace").decode())
     if printable != face.id or str(face.image).encode(errors="replace").decode() != str(face.image):

@@ -18,7 +18,7 @@ import numpy as np
 from pifa_data.errors import AnnotationError
 from pifa_data.faces import Face, Skipped
 from pifa_data.readers.base import Format, inside
-from pifa_data.schemes import SCHEMES, scheme_of_count
+from pifa_data.schemes import SCHEMES, Scheme, scheme_of_count
 
 _NAME = re.compile(r"^(?:(?P<split>train|training|val|validation|test)_)?(?P<subject>.+?)(?:_\d+)?$")
 
@@ -32,14 +32,19 @@ def read(path: Path) -> Iterator[Face | Skipped]:
         raise AnnotationError(f"{path}: expected a folder with keypoints.csv and images/")
     images = table.parent / "images"
     seen: set[str] = set()
+    scheme: Scheme | None = None
     # Bytes that are no UTF-8 can only spoil a file name; that face is then skipped as an image that is not there.
     with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         rows = csv.reader(file)
         try:
             for row in rows:
-                if not row or (rows.line_num == 1 and _is_header(row)):
+                if not row:
                     continue
-                face = _face(row, rows.line_num, images)
+                # One scheme a table, its first row's: a row that was cut short may have another scheme's length.
+                scheme = scheme or _scheme(row)
+                if rows.line_num == 1 and _is_header(row):
+                    continue
+                face = _face(row, rows.line_num, images, scheme)
                 if face.id in seen:
                     # One image may show several faces; each needs a name of its own.
                     face = _renamed(face, f"{face.id}#{rows.line_num}")
@@ -60,11 +65,14 @@ def _renamed(face: Face | Skipped, name: str) -> Face | Skipped:
     return type(face)(**{**face.__dict__, "id": name})
 
 
-def _face(row: list[str], line: int, images: Path) -> Face | Skipped:
+def _scheme(row: list[str]) -> Scheme | None:
+    return scheme_of_count((len(row) - 1) // 2) if len(row) % 2 else None
+
+
+def _face(row: list[str], line: int, images: Path, scheme: Scheme | None) -> Face | Skipped:
     name = row[0].strip() or f"line {line}"
-    scheme = scheme_of_count((len(row) - 1) // 2) if len(row) % 2 else None
-    if scheme is None:
-        known = ", ".join(f"{2 * len(s) + 1} ({s.name})" for s in SCHEMES.values())
+    if scheme is None or len(row) != 2 * len(scheme) + 1:
+        known = ", ".join(f"{2 * len(s) + 1} ({s.name})" for s in ([scheme] if scheme else SCHEMES.values()))
         return Skipped(name, f"keypoints.csv line {line}: expected {known} columns, found {len(row)}")
     try:
         landmarks = np.array([float(cell) for cell in row[1:]], dtype=np.float64).reshape(-1, 2)
@@ -90,7 +98,7 @@ def _face(row: list[str], line: int, images: Path) -> Face | Skipped:
 
 FORMAT = Format(
     name="keypoints-csv",
-    layout="a folder with keypoints.csv (file name, x0, y0, x1, y1, … of 68 points) and images/",
+    layout="a folder with keypoints.csv (file name, x0, y0, x1, y1, … of one scheme's points) and images/",
     read=read,
     matches=lambda path: path.is_dir() and (path / "keypoints.csv").is_file(),
 )

@@ -10,10 +10,9 @@ import numpy as np
 
 from pifa_data.errors import AnnotationError
 from pifa_data.faces import Face, Skipped
+from pifa_data.readers import merl_rav
 from pifa_data.readers.base import IMAGE_SUFFIXES, Format
-
-_LARGEST = 64 * 1024
-"""Bytes of one ``.pts`` file; 68 rows take about 2 KB."""
+from pifa_data.readers.pts import read_points
 
 
 def read_pts(path: Path, n_points: int = 68) -> np.ndarray:
@@ -25,20 +24,8 @@ def read_pts(path: Path, n_points: int = 68) -> np.ndarray:
     Raises:
         AnnotationError: no ``{...}`` block, a bad row, or a wrong number of rows.
     """
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise AnnotationError(f"{path}: larger than {_LARGEST} bytes, not a .pts file")
-        text = path.read_text(encoding="ascii")
-        body = text.split("{", 1)[1].split("}", 1)[0]
-        points = np.array([row.split() for row in body.strip().splitlines()], dtype=np.float64)
-    except (IndexError, ValueError, OSError) as error:
-        if isinstance(error, AnnotationError):
-            raise
-        raise AnnotationError(f"{path}: not a .pts file ({error})") from error
-    if points.shape != (n_points, 2):
-        raise AnnotationError(f"{path}: expected {n_points} rows of (x, y), found array {points.shape}")
     # iBUG counts pixels from 1, as MATLAB does.
-    return points - 1.0
+    return read_points(path, n_points) - 1.0
 
 
 def read(path: Path) -> Iterator[Face | Skipped]:
@@ -81,5 +68,5 @@ FORMAT = Format(
     name="300w",
     layout="a folder (and folders below it) of images with a 68-point .pts file beside each",
     read=read,
-    matches=lambda path: path.is_dir() and any(path.glob("**/*.pts")),
+    matches=lambda path: path.is_dir() and not merl_rav.FORMAT.matches(path) and any(path.glob("**/*.pts")),
 )

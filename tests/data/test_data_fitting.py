@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 from synthetic import SCHEME, project_landmarks, random_view
 
 from pifa_data.camera import camera, decompose, pose_angles, project, rotation
 from pifa_data.errors import PifaError
 from pifa_data.fitting import LandmarkFitter, silhouette
+from pifa_data.fitting.fitter import FREEDOM, WEIGHT_OF_OCCLUDED, exponential, inverse_by_halves
+from pifa_data.fitting.silhouette import outermost
 from pifa_data.morphable import MorphableModel
 from pifa_data.schemes import get_scheme
 
@@ -104,11 +107,12 @@ def test_scale_and_translation_follow_the_labels(fitter: LandmarkFitter, faces: 
     kind, _, _, landmarks, visibility = faces
     one = fitter.fit(landmarks[:8], visibility[:8], kind)
     other = fitter.fit(landmarks[:8] * 7.5 + [-900, 333], visibility[:8], kind)
-    np.testing.assert_allclose(other.params[:, 8:], one.params[:, 8:], atol=1e-6)
+    # Labels are normalised in float32, so another scale rounds otherwise.
+    np.testing.assert_allclose(other.params[:, 8:], one.params[:, 8:], atol=1e-3)
     expected = one.params[:, :8].reshape(-1, 2, 4) * 7.5
     expected[..., 3] += [-900, 333]
-    np.testing.assert_allclose(other.params[:, :8].reshape(-1, 2, 4), expected, atol=1e-5)
-    np.testing.assert_allclose(other.nme, one.nme, atol=1e-6)
+    np.testing.assert_allclose(other.params[:, :8].reshape(-1, 2, 4), expected, atol=1e-2)
+    np.testing.assert_allclose(other.nme, one.nme, atol=1e-3)
 
 
 def test_a_face_alone_is_fitted_as_in_a_batch(fitter: LandmarkFitter, faces: tuple) -> None:
@@ -139,13 +143,18 @@ def test_only_2d_labels_march(model: MorphableModel, fitter: LandmarkFitter, mon
     right, wrong = fitter.fit(two[None], full, "2d"), fitter.fit(two[None], full, "3d")
     assert right.nme[0] < 0.3 < wrong.nme[0]
 
-    def never(*_: object) -> None:
-        raise AssertionError("3d labels marched")
-
-    monkeypatch.setattr(LandmarkFitter, "_march", never)
     assert fitter.fit(three[None], full, "3d").nme[0] < 0.3
-    with pytest.raises(AssertionError):
-        fitter.fit(two[None], full, "2d")
+
+
+def test_the_fitters_march_is_the_silhouette(model: MorphableModel, fitter: LandmarkFitter) -> None:
+    rng = np.random.default_rng(5)
+    views = np.stack([random_view(rng, 50, 80) for _ in range(40)])
+    vertices = np.stack([model.vertices(rng.normal(size=model.n_coefficients)) for _ in views])
+    contour = model.contours[SCHEME]
+    flat = np.stack([project(v, view) for v, view in zip(vertices, views, strict=True)])
+    expected = silhouette(flat[:, contour.vertices], views, contour.side)
+    found = outermost(vertices, contour.vertices, decompose(views)[1], contour.side)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_silhouette_takes_the_outermost_across_the_heads_axis() -> None:
@@ -158,51 +167,131 @@ def test_silhouette_takes_the_outermost_across_the_heads_axis() -> None:
     np.testing.assert_array_equal(silhouette(candidates, rolled, np.array([0, 0])), [[0, 0]])
 
 
-def test_a_step_is_the_joint_least_squares_step(model: MorphableModel, fitter: LandmarkFitter) -> None:
-    """Marginalising p and eliminating it from the explicit normal equations of (camera, p) give the same step."""
-    rng = np.random.default_rng(3)
-    view = random_view(rng, 1, 30)[None]
-    p = rng.normal(size=(1, model.n_coefficients)) * 0.3
-    u = project_landmarks(model, view[0], p[0], "3d")[None] + rng.normal(0, 0.004, (1, 68, 2))
-    weights = np.where(rng.uniform(size=(1, 68)) < 0.2, 0.25, 1.0)
-    # Begin from a camera a little off and p = 0 (α = 0), where the docstring's formulas linearise.
-    scale, turn, translation = decompose(view)
-    start = camera(scale * 1.03, rotation([0.03], [-0.02], [0.01]) @ turn, translation + 0.002)
-    alpha = np.zeros((1, 68, 3))
-    selection = fitter.fixed[None]
-    moved, alpha_y = fitter._step(u, weights, start, alpha, selection)
-    found_p = (fitter._spread(alpha_y, selection) @ fitter.basis.T)[0]
+def slow_fit(
+    model: MorphableModel, u: np.ndarray, visibility: np.ndarray, start: np.ndarray, noise: float
+) -> tuple[np.ndarray, float]:
+    """The obvious way, for ``3d`` labels of one face: all modes, numerical derivatives, a general minimiser.
 
-    # The slow way: residuals of camera parameters (numerical Jacobian), of p (exact), and the prior, stacked.
+    Returns the parameters and what they cost, as the top of ``fitter.py`` defines it.
+    """
     mean = model.mean[model.landmarks[SCHEME]].astype(float)
     modes = model.modes[:, model.landmarks[SCHEME]].astype(float)
-    s0, r0, t0 = (part[0] for part in decompose(start))
+    size = np.sqrt(np.prod(np.ptp(mean[:, :2], axis=0)))
+    weights = np.choose(visibility, [0.0, WEIGHT_OF_OCCLUDED, 1.0])
+    s0, r0, t0 = (part[0] for part in decompose(start[None, :8].reshape(1, 2, 4)))
 
-    def at(step: np.ndarray) -> np.ndarray:
-        w = step[:3]
-        k = np.array([[0, -w[2], w[1]], [w[2], 0, -w[0]], [-w[1], w[0], 0]])
-        # First order in the rotation is enough for a derivative at 0.
-        return camera(np.array(s0 * np.exp(step[3])), (np.eye(3) + k) @ r0, t0 + step[4:])
+    def unpack(x: np.ndarray) -> np.ndarray:
+        turn = exponential(x[None, :3])[0] @ r0
+        return np.r_[camera(np.array(s0 * np.exp(x[3])), turn, t0 + s0 * x[4:6]).ravel(), x[6:]]
 
-    h = 1e-6
-    jacobian = np.stack(
-        [((project(mean, at(h * e)) - project(mean, at(-h * e))) / (2 * h)).ravel() for e in np.eye(6)], axis=1
-    )
-    by_p = np.stack([(mode @ start[0, :, :3].T).ravel() for mode in modes], axis=1)
-    residual = (u[0] - project(mean, start[0])).ravel()
-    far = np.linalg.norm(residual.reshape(-1, 2), axis=1) / fitter.scheme.noise
-    root = np.repeat(np.sqrt(weights[0] * np.minimum(1, 3 / far)) / fitter.scheme.noise, 2)
-    system = np.block([[root[:, None] * jacobian, root[:, None] * by_p], [np.zeros((9, 6)), np.eye(9)]])
-    step = np.linalg.lstsq(system, np.r_[root * residual, np.zeros(9)], rcond=None)[0]
-    assert np.linalg.norm(step[:3]) < 0.5  # else the fitter shortens it
-    np.testing.assert_allclose(found_p, step[6:], atol=1e-4)
-    new_scale, new_turn, new_translation = (part[0] for part in decompose(moved))
-    assert np.log(new_scale / s0) == pytest.approx(step[3], abs=1e-5)
-    np.testing.assert_allclose(new_translation - t0, step[4:6], atol=1e-5)
-    delta = new_turn @ r0.T
-    vector = np.array([delta[2, 1] - delta[1, 2], delta[0, 2] - delta[2, 0], delta[1, 0] - delta[0, 1]]) / 2
-    size = np.linalg.norm(vector)
-    np.testing.assert_allclose(vector / size * np.arcsin(size), step[:3], atol=1e-5)
+    def terms(x: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
+        params = unpack(x)
+        flat = project(mean + np.tensordot(params[8:], modes, 1), params[:8].reshape(2, 4))
+        return ((u - flat) ** 2).sum(1) * weights / sigma**2, params
+
+    x = np.r_[np.zeros(6), start[8:]]
+    for _ in range(30):  # σ follows the scale, which is held while the rest is minimised, as in the fitter
+        sigma = noise * size * s0 * np.exp(x[3])
+        result = minimize(
+            lambda x, sigma=sigma: (FREEDOM + 2) * np.log1p(terms(x, sigma)[0] / FREEDOM).sum() + (x[6:] ** 2).sum(), x
+        )
+        if np.abs(result.x - x).max() < 1e-7:
+            break
+        x = result.x
+    return unpack(x), float(result.fun)
+
+
+@pytest.mark.parametrize("occluded", [False, True])
+def test_the_fit_is_the_optimum_that_the_slow_way_finds(model: MorphableModel, occluded: bool) -> None:
+    rng = np.random.default_rng(3)
+    fitter = LandmarkFitter(model, SCHEME)
+    for _ in range(3):
+        view, p = random_view(rng, 100, 50), rng.normal(size=model.n_coefficients)
+        u = project_landmarks(model, view, p, "3d") + rng.normal(0, 1.0, (68, 2))
+        u[5] += 30  # a wrong label
+        visibility = np.full(68, 2, np.uint8)
+        if occluded:
+            visibility[rng.permutation(68)[:30]] = rng.integers(0, 2, 30)
+        fits = fitter.fit(u[None], visibility[None], "3d")
+        slow, _ = slow_fit(model, u, visibility, fits.params[0], fitter.scheme.noise)
+        assert fits.converged[0]
+        np.testing.assert_allclose(angles(fits.params), angles(slow[None]), atol=0.5)
+        np.testing.assert_allclose(fits.params[0, 8:], slow[8:], atol=0.15)
+
+
+def test_the_degrees_of_freedom_are_what_the_labels_tell(model: MorphableModel, fitter: LandmarkFitter) -> None:
+    """Over faces drawn from the prior, p̂ᵀp̂ is ``dof`` on average, and the misses are the posterior's size."""
+    rng = np.random.default_rng(8)
+    views = np.stack([random_view(rng, 200, 70) for _ in range(400)])
+    p = rng.normal(size=(400, model.n_coefficients))
+    size = np.sqrt(np.prod(np.ptp(model.mean[model.landmarks[SCHEME], :2], axis=0)))
+    scale = decompose(views)[0]
+    noise = rng.standard_t(FREEDOM, (400, 68, 2)) * (fitter.scheme.noise * size * scale)[:, None, None]
+    u = np.stack([project_landmarks(model, view, q, "3d") for view, q in zip(views, p, strict=True)]) + noise
+    visibility = np.full((400, 68), 2, np.uint8)
+    fits = fitter.fit(u, visibility, "3d")
+    assert np.sum(fits.params[:, 8:] ** 2) / np.sum(fits.dof) == pytest.approx(1, abs=0.12)
+    q, covariance = fitter.posterior(u, visibility, "3d", fits)
+    np.testing.assert_allclose(q @ fitter.directions, fits.params[:, 8:], atol=1e-6)
+    np.testing.assert_allclose(fitter.rank - np.trace(covariance, axis1=1, axis2=2), fits.dof, atol=0.05)
+    missed = ((q - p @ fitter.directions.T) ** 2).sum(1)
+    assert missed.mean() / np.trace(covariance, axis1=1, axis2=2).mean() == pytest.approx(1, abs=0.3)
+    squares, free = fitter.noise_moments(u, visibility, fits)
+    assert np.sqrt(squares / free) == pytest.approx(fitter.scheme.noise, rel=0.15)
+
+
+def test_inverses_by_halves_are_inverses() -> None:
+    rng = np.random.default_rng(1)
+    for n in (1, 7, 13, 30, 75):
+        half = rng.normal(size=(5, n, n + 4))
+        matrices = half @ np.swapaxes(half, 1, 2)
+        np.testing.assert_allclose(
+            inverse_by_halves(matrices) @ matrices, np.broadcast_to(np.eye(n), matrices.shape), atol=1e-8
+        )
+
+
+def test_every_pose_is_found_profile_and_upside_down_included(model: MorphableModel, fitter: LandmarkFitter) -> None:
+    size = np.sqrt(np.prod(np.ptp(model.mean[model.landmarks[SCHEME], :2], axis=0)))
+    rng = np.random.default_rng(2)
+    for kind in ("2d", "3d"):
+        yaw, pitch, roll = rng.uniform(-90, 90, 200), rng.uniform(-30, 30, 200), rng.uniform(-180, 180, 200)
+        turns = rotation(np.radians(yaw), np.radians(pitch), np.radians(roll))
+        views = camera(np.full(200, 100 / size), turns, rng.normal(0, 50, (200, 2)))
+        p = rng.normal(size=(200, model.n_coefficients))
+        u = np.stack([project_landmarks(model, v, q, kind) for v, q in zip(views, p, strict=True)])
+        u += rng.normal(0, 1.0, u.shape)
+        away = np.abs(
+            angles(fitter.fit(u, np.full((200, 68), 2, np.uint8), kind).params) - np.degrees(pose_angles(views))
+        )
+        away = np.minimum(away, 360 - away)
+        assert np.median(away[:, 0]) < 2
+        assert np.median(away[:, 1]) < 3
+        assert (away[:, 0] < 15).mean() > 0.97
+
+
+def test_wrong_points_are_let_go(model: MorphableModel, fitter: LandmarkFitter, faces: tuple) -> None:
+    kind, cameras, _, landmarks, visibility = faces
+    rng = np.random.default_rng(4)
+    wrong = landmarks.copy()
+    for points in wrong:
+        points[rng.permutation(68)[:10]] += rng.normal(0, 60, (10, 2))
+    away = np.abs(angles(fitter.fit(wrong, visibility, kind).params) - np.degrees(pose_angles(cameras)))
+    assert np.median(away) < 2.5
+    assert (away.max(1) < 12).mean() > 0.9
+
+
+def test_hopeless_labels_harm_nobody_else(fitter: LandmarkFitter, faces: tuple) -> None:
+    """Labels on a line, at one place, and of one visible point: their neighbours in the batch fit as without them."""
+    kind, _, _, landmarks, visibility = faces
+    bad, seen = landmarks[:6].copy(), visibility[:6].copy()
+    bad[1] = np.linspace(0, 100, 68)[:, None] * [1.0, 0.5]
+    bad[3] = 50.0
+    seen[5, 1:] = 0
+    alone = fitter.fit(landmarks[:6], visibility[:6], kind)
+    with np.errstate(all="ignore"):
+        fits = fitter.fit(bad, seen, kind)
+    for i in (0, 2, 4):
+        np.testing.assert_allclose(fits.params[i], alone.params[i], rtol=1e-6, atol=1e-6)
 
 
 def test_a_model_without_the_scheme_is_refused(model: MorphableModel) -> None:

@@ -11,6 +11,7 @@ from pifa_data.errors import AnnotationError
 from pifa_data.faces import Face, Skipped, check_face
 from pifa_data.readers import FORMATS, parse_source, read_faces
 from pifa_data.readers.w300 import read_pts
+from pifa_data.schemes import SCHEMES, Scheme
 
 POINTS = np.random.default_rng(0).uniform(10, 90, (68, 2)).round(2)
 CELLS = ",".join(f"{v}" for v in POINTS.ravel())
@@ -68,6 +69,7 @@ def test_the_person_and_split_of_a_name(tmp_path: Path, name: str, subject: str,
         (f"a.jpg,{CELLS},1", "columns, found 138"),
         ("a.jpg," + CELLS.rsplit(",", 2)[0], "columns, found 135"),
         ("a.jpg", "columns, found 1"),
+        ("a.jpg," + ",".join(CELLS.split(",")[:38]), "expected 137 (ibug68) columns, found 39"),  # cut to AFLW's 19
         ("a.jpg," + CELLS.replace(f"{POINTS[3, 0]}", "nan", 1), "finite"),
         ("a.jpg," + CELLS.replace(f"{POINTS[3, 0]}", "inf", 1), "finite"),
         ("a.jpg," + CELLS.replace(f"{POINTS[3, 0]}", "1e300", 1), "pixels out"),
@@ -88,6 +90,18 @@ def test_a_bad_row_is_skipped_with_its_reason_and_the_others_are_read(tmp_path: 
     assert isinstance(bad, Skipped)
     assert bad.id == line.split(",")[0]
     assert reason in bad.reason
+
+
+@pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES.keys())
+def test_the_scheme_follows_from_the_first_row(tmp_path: Path, scheme: Scheme) -> None:
+    points = np.random.default_rng(0).uniform(10, 90, (len(scheme), 2))
+    cells = ",".join(str(v) for v in points.ravel())
+    header = "," + ",".join(str(i) for i in range(points.size))
+    for rows in ([f"a.jpg,{cells}"], [header, "bad.jpg,1,2", f"a.jpg,{cells}"], ["bad.jpg,1,2", f"a.jpg,{cells}"]):
+        *bad, face = read(tmp_path, *rows)
+        assert isinstance(face, Face)
+        assert face.scheme == scheme.name
+        assert all(isinstance(skipped, Skipped) for skipped in bad)
 
 
 def test_several_faces_of_one_image_have_names_of_their_own(tmp_path: Path) -> None:

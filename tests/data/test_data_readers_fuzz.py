@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pifa_data.errors import PifaError
 from pifa_data.faces import Face
 from pifa_data.readers import FORMATS, read_faces
+from pifa_data.schemes import get_scheme
 
 POINTS = np.random.default_rng(0).uniform(10, 90, (68, 2)).round(2)
 TABLE = ",".join(map(str, ["", *range(136)])) + "\n"
@@ -57,7 +58,7 @@ def survives(source: str) -> None:
     try:
         for face in read_faces(source, FORMATS):
             if isinstance(face, Face):
-                assert face.landmarks.shape == (68, 2)
+                assert face.landmarks.shape == (len(get_scheme(face.scheme)), 2)
                 assert np.isfinite(face.landmarks).all()
                 assert face.image.resolve().is_relative_to(Path(source.partition(":")[2]).resolve()) or "\0" in face.id
     except PifaError:

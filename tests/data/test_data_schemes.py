@@ -6,7 +6,8 @@ from synthetic import SCHEME
 
 from pifa_data.errors import PifaError
 from pifa_data.morphable import MorphableModel
-from pifa_data.schemes import SCHEMES, Scheme, get_scheme, scheme_of_count
+from pifa_data.schemes import SCHEMES, Scheme, get_scheme, other_side, scheme_of_count
+from pifa_data.schemes.base import subset
 
 every_scheme = pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES.keys())
 
@@ -77,6 +78,69 @@ def test_unknown_scheme_names_the_known() -> None:
         get_scheme("ibug99")
 
 
+# The flip orders that users of these data sets share (as in mmpose's dataset descriptions), written out as pairs.
+PUBLISHED_PAIRS = {
+    "aflw19": "0-5 1-4 2-3 6-11 7-10 8-9 12-14 15-17",
+    "aflw21": "0-5 1-4 2-3 6-11 7-10 8-9 12-16 13-15 17-19",
+    "cofw29": "0-1 2-3 4-6 5-7 8-9 10-11 12-14 13-15 16-17 18-19 22-23",
+    "wflw98": (
+        "0-32 1-31 2-30 3-29 4-28 5-27 6-26 7-25 8-24 9-23 10-22 11-21 12-20 13-19 14-18 15-17 "
+        "33-46 34-45 35-44 36-43 37-42 38-50 39-49 40-48 41-47 55-59 56-58 "
+        "60-72 61-71 62-70 63-69 64-68 65-75 66-74 67-73 "
+        "76-82 77-81 78-80 83-87 84-86 88-92 89-91 93-95 96-97"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED_PAIRS)
+def test_mirrors_are_the_published_ones(name: str) -> None:
+    expected = np.arange(len(get_scheme(name)))
+    for pair in PUBLISHED_PAIRS[name].split():
+        a, b = map(int, pair.split("-"))
+        expected[a], expected[b] = b, a
+    np.testing.assert_array_equal(get_scheme(name).mirror, expected)
+
+
+@pytest.mark.parametrize(("part", "whole"), [("ibug51", "ibug68"), ("aflw19", "aflw21"), ("aflw21", "pifa34")])
+def test_a_part_means_what_the_whole_does(part: str, whole: str) -> None:
+    small, large = get_scheme(part), get_scheme(whole)
+    where = [large.points.index(name) for name in small.points]
+    assert [large.points[large.mirror[i]] for i in where] == [small.points[i] for i in small.mirror]
+    assert where == sorted(where)
+    assert [small.points[i] for i in small.eye_corners] == [large.points[i] for i in large.eye_corners]
+
+
+def test_sizes_and_what_is_left_out() -> None:
+    sizes = {
+        "ibug68": 68,
+        "ibug51": 51,
+        "aflw21": 21,
+        "aflw19": 19,
+        "pifa34": 34,
+        "afw6": 6,
+        "cofw29": 29,
+        "wflw98": 98,
+    }
+    assert {name: len(scheme) for name, scheme in SCHEMES.items()} == sizes
+    assert not [name for name in get_scheme("ibug51").points if name.startswith("jaw")]
+    assert set(get_scheme("aflw21").points) - set(get_scheme("aflw19").points) == {"right_ear", "left_ear"}
+    assert [name for name, scheme in SCHEMES.items() if scheme.contour] == ["ibug68", "pifa34", "wflw98"]
+
+
+def test_a_part_without_eye_corners_is_refused() -> None:
+    with pytest.raises(PifaError, match="eye corners"):
+        subset("jaw17", get_scheme("ibug68"), range(17))
+
+
+@every_scheme
+def test_the_other_side_of_a_name(scheme: Scheme) -> None:
+    for i, name in enumerate(scheme.points):
+        assert other_side(other_side(name)) == name
+        if name.startswith(("right_", "left_")) and scheme.name not in ("ibug68", "ibug51", "wflw98"):
+            assert scheme.points[scheme.mirror[i]] == other_side(name)
+
+
 def test_scheme_of_count() -> None:
-    assert scheme_of_count(68) is SCHEMES["ibug68"]
+    for scheme in SCHEMES.values():
+        assert scheme_of_count(len(scheme)) is scheme
     assert scheme_of_count(67) is None

@@ -1,0 +1,6 @@
+"""Fitting camera and coefficients to 2D landmarks."""
+
+from pifa_data.fitting.fitter import Fits, LandmarkFitter
+from pifa_data.fitting.silhouette import silhouette
+
+__all__ = ["Fits", "LandmarkFitter", "silhouette"]
