@@ -13,7 +13,7 @@ import numpy as np
 from pifa_data.camera import camera, project, rotation
 from pifa_data.drawing import draw_lines, draw_mesh, draw_numbers, label_tile, mesh_depth, write_png
 from pifa_data.errors import MorphableError
-from pifa_data.morphable import IMPORTERS, MorphableModel
+from pifa_data.morphable import IMPORTERS, MorphableModel, load_builtin
 from pifa_data.morphable.mapping import read_mapping
 from pipelines.sources import find_model, model_folder
 
@@ -69,8 +69,8 @@ def model_info(model: MorphableModel) -> dict[str, Any]:
 
 
 def list_models() -> list[MorphableModel]:
-    """The imported models; one that can't be read is warned of and left out."""
-    models = []
+    """``builtin`` and the imported models; one that can't be read is warned of and left out."""
+    models = [load_builtin()]
     for path in sorted(model_folder().glob("*.safetensors")):
         try:
             models.append(MorphableModel.load(path))

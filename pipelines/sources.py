@@ -12,7 +12,7 @@ import platformdirs
 
 from pifa_data.errors import AnnotationError, MorphableError
 from pifa_data.faces import Face, Skipped
-from pifa_data.morphable import MorphableModel
+from pifa_data.morphable import BUILTIN, MorphableModel, load_builtin
 from pifa_data.readers import FORMATS, read_faces
 
 
@@ -73,7 +73,7 @@ def stream_faces(
 
 
 def find_model(name: str) -> MorphableModel:
-    """A morphable model by file, or by the name of an imported one.
+    """A morphable model by file, or by name: ``builtin``, or an imported one's.
 
     Raises:
         MorphableError: there is none of that name.
@@ -81,22 +81,27 @@ def find_model(name: str) -> MorphableModel:
     path = Path(name)
     if path.suffix == ".safetensors" or path.is_file():
         return MorphableModel.load(path)
+    if name == BUILTIN:
+        return load_builtin()
     kept = model_folder() / f"{name}.safetensors"
     if path.name == name and kept.is_file():
         return MorphableModel.load(kept)
     known = ", ".join(sorted(p.stem for p in model_folder().glob("*.safetensors"))) or "none"
     raise MorphableError(
         f"morphable model {name!r}: no such file, and no imported model of that name (imported: {known}); "
-        "see `pifa morphable import`"
+        f"take {BUILTIN!r}, or see `pifa morphable get` and `pifa morphable import`"
     )
 
 
 def find_model_by_fingerprint(fingerprint: str, places: Sequence[Path] = ()) -> MorphableModel:
-    """The model a checkpoint was trained with, looked for in ``places`` and among the imported models.
+    """The model a checkpoint was trained with: ``builtin``, or looked for in ``places`` and among the imported models.
 
     Raises:
         MorphableError: none of them has that fingerprint.
     """
+    own = load_builtin()
+    if own.fingerprint == fingerprint:
+        return own
     candidates = [*places, *sorted(model_folder().glob("*.safetensors"))]
     for path in candidates:
         if path.is_file():

@@ -20,10 +20,9 @@ the prior's mean; V has orthonormal rows, so ‖q‖² = ‖p‖² and p = Vᵀq
 step solves for 6 + 60 numbers.
 
 **Coarse to fine.** ``PoseGrid`` gives each face two starts. A few steps with the largest modes decide between them,
-some more settle the pose, then all modes take part until the face stands
-still. Before each step the contour points of
-``2d`` labels march to the silhouette; at the end they stand still, so that two candidates equally far out do not keep
-a face from converging.
+some more settle the pose, then all modes take part until the face stands still. Before each step the contour points of
+``2d`` labels march to the silhouette; at the end they stay, so that two candidates equally far out do not keep a face
+from converging.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ COARSE, COARSE_STEPS = 12, 2
 """Modes that take part, and steps, while two starts compete."""
 MIDDLE, MIDDLE_STEPS = 32, 2
 """Modes and steps that settle the pose."""
-STEPS, MARCHING_STEPS = 10, 3
+STEPS, MARCHING_STEPS = 14, 3
 """Steps with all modes, at most; and those of them in which the contour marches."""
 STILL_TURN, STILL_MODE = 5e-3, 0.05
 """A face has converged when a step turns it by less (radians) and changes no coefficient by more."""

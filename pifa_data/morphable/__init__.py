@@ -2,6 +2,7 @@
 
 from pifa_data.morphable.bfm2009 import import_bfm2009
 from pifa_data.morphable.bfm2017 import import_bfm2017, import_bfm2019
+from pifa_data.morphable.builtin import BUILTIN, load_builtin
 from pifa_data.morphable.flame import import_flame
 from pifa_data.morphable.ict import import_ict_npz
 from pifa_data.morphable.ict_facekit import import_ict
@@ -20,6 +21,7 @@ IMPORTERS: dict[str, Importer] = {
 }
 
 __all__ = [
+    "BUILTIN",
     "IMPORTERS",
     "Contour",
     "Importer",
@@ -31,4 +33,5 @@ __all__ = [
     "import_ict",
     "import_ict_npz",
     "import_surrey",
+    "load_builtin",
 ]

@@ -30,27 +30,26 @@ from pifa_data.schemes import SCHEMES, get_scheme
 NOSE_TIP = 30
 """The nose tip's number in ibug68."""
 
-# An average adult face, millimetres; x to the image's right (the subject's right has x < 0), y up, z to the viewer, the
-# head upright (Frankfurt plane level), mouth closed, zero at the sellion. Distances of adult anthropometry (Farkas,
-# Anthropometry of the Head and Face, 1994; ANSUR II, 2012; women and men together): bitragion 138 at eye height and
-# bigonial ~108 for the jaw, outer canthi 89, inner canthi 33, eye fissure 9-10 high, sellion to subnasale 51, nose
-# protruding 22 from the sellion, alar width 35 with the labelled nostril rims inside of it, mouth 51, subnasale to
-# stomion 22, stomion to gnathion 43. Jaw points stand at equal distances along the jaw, as annotators place them.
-# The subject's right half and the midline; the left half is its mirror image.
+# The landmarks of the mean face of the `builtin` model (`pifa_data.morphable.making`), which is estimated from the
+# labels of 11,000 faces: where annotators put them. Millimetres; x to the image's right (the subject's right has x < 0),
+# y up, z to the viewer, zero at the bridge of the nose. The subject's right half and the midline; the left mirrors it.
+# That face's lips are closed; here they are 1.6 mm apart, so that each inner point is nearest to its own lip.
 _RIGHT_HALF = {
-    **{0: (-69.5, -5.0, -76.0), 1: (-69.0, -23.0, -73.0), 2: (-67.0, -42.0, -68.0), 3: (-63.5, -60.0, -60.0)},
-    **{4: (-57.0, -78.0, -49.0), 5: (-46.5, -94.0, -36.0), 6: (-32.5, -106.0, -21.0), 7: (-17.0, -114.0, -9.0)},
-    8: (0.0, -117.0, -4.0),
-    **{17: (-56.5, 9.0, -28.0), 18: (-48.5, 17.0, -16.0), 19: (-38.0, 19.5, -8.0), 20: (-25.5, 18.0, -2.0)},
-    21: (-13.0, 14.0, 1.0),
-    **{27: (0.0, -2.0, 0.5), 28: (0.0, -14.0, 7.5), 29: (0.0, -26.0, 15.0), 30: (0.0, -38.0, 22.0)},
-    **{31: (-13.0, -48.5, 4.0), 32: (-6.5, -50.5, 8.5), 33: (0.0, -51.5, 10.0)},
-    **{36: (-44.5, -6.0, -22.0), 37: (-37.0, -1.5, -14.0), 38: (-26.0, -1.5, -11.5), 39: (-16.5, -7.0, -14.0)},
-    **{40: (-26.0, -10.0, -13.0), 41: (-36.5, -9.5, -15.5)},
-    **{48: (-25.5, -73.5, -1.0), 49: (-16.0, -68.0, 8.5), 50: (-6.5, -65.5, 13.5), 51: (0.0, -66.5, 14.0)},
-    **{57: (0.0, -84.5, 11.0), 58: (-8.0, -83.5, 9.5), 59: (-16.5, -80.5, 6.0)},
-    **{60: (-22.5, -73.5, -2.0), 61: (-8.5, -73.0, 8.0), 62: (0.0, -73.0, 9.5)},
-    **{66: (0.0, -74.5, 9.0), 67: (-8.5, -74.5, 7.5)},
+    **{0: (-72.6, -2.2, -95.4), 1: (-70.6, -23.2, -96.3), 2: (-67.7, -45.4, -94.1)},
+    **{3: (-64.3, -64.7, -87.9), 4: (-57.0, -80.4, -74.6), 5: (-47.5, -91.9, -57.3)},
+    **{6: (-34.6, -102.6, -39.3), 7: (-18.7, -109.3, -23.4)},
+    **{17: (-54.4, 13.6, -24.6), 18: (-47.2, 19.4, -14.7), 19: (-36.5, 21.0, -6.5)},
+    **{20: (-23.8, 18.5, -0.5), 21: (-11.8, 13.5, 2.6)},
+    **{31: (-15.2, -44.6, -0.8), 32: (-6.7, -47.2, 3.6)},
+    **{36: (-44.0, -2.7, -24.9), 37: (-38.2, 2.2, -13.8), 38: (-27.0, 1.4, -11.8)},
+    **{39: (-16.6, -4.9, -16.2), 40: (-25.6, -6.4, -10.8), 41: (-36.7, -5.4, -13.0)},
+    **{48: (-27.8, -65.7, -10.3), 49: (-16.0, -61.5, 1.4), 50: (-6.7, -58.5, 7.0)},
+    **{58: (-9.6, -75.1, 0.4), 59: (-18.5, -71.7, -3.4)},
+    **{60: (-25.3, -65.8, -9.6), 61: (-9.4, -65.2, 2.3)},
+    **{67: (-9.4, -66.8, 2.3)},
+    **{8: (0.0, -111.8, -16.1), 27: (0.0, 0.0, 0.0), 28: (0.0, -11.0, 8.1), 29: (0.0, -21.6, 15.9)},
+    **{30: (0.0, -34.3, 23.2), 33: (0.0, -46.7, 4.5), 51: (0.0, -59.8, 7.5), 57: (0.0, -75.8, 1.5)},
+    **{62: (0.0, -66.3, 4.2), 66: (0.0, -67.9, 4.3)},
 }
 
 
@@ -63,7 +62,7 @@ def _whole_face() -> np.ndarray:
 
 
 REFERENCE68 = _whole_face()
-"""``(68, 3)`` float64 millimetres: where ibug68's landmarks lie on an average adult face; see above."""
+"""``(68, 3)`` float64 millimetres: where ibug68's landmarks lie on an average face; see above."""
 
 NOISE, OFFSET, STRETCH, BEND, REACH = 1.0, 5.0, 0.15, 5.0, 45.0
 """Of the warp: mm of anchors' own error, mm of the whole face, share of the distance from the middle, mm of local

@@ -73,10 +73,11 @@ _NAMED = {
     "right_lid_lower": Place({41: 0.5, 40: 0.5}, up=-0.01),
     # The cornea stands about 2.5 mm before the mean of the lids' and corners' points.
     "right_pupil": Place(dict.fromkeys(range(36, 42), 1 / 6), forward=0.03),
-    # The lobe: at the height of the nose's base, an inch behind the jaw's line.
-    "right_ear": Place({2: 0.5, 3: 0.5}, out=0.06, forward=-0.3),
-    # The widest point of the wing; ibug68's 31 is at the nostril's rim, lower and further in.
-    "right_nose_wing": Place({31: 1.0}, out=0.08, up=0.07, forward=-0.04),
+    # The lobe: half an inch behind the jaw's line, which runs down before the ear.
+    "right_ear": Place({2: 0.5, 3: 0.5}, out=0.06, forward=-0.14),
+    # The widest point of the wing; ibug68's 31 is at the nostril's rim, lower and further in: by how much differs from
+    # model to model, so that the midline has half a say.
+    "right_nose_wing": Place({31: 0.5, 33: 0.5}, out=0.115, up=0.075, forward=-0.06),
     "nose_tip": _on(30),
     "nose_bridge": _on(27),
     "nose_base": _on(33),
@@ -87,8 +88,8 @@ _NAMED = {
     "lower_lip_upper": _on(66),
     "lower_lip": _on(57),
     "chin": _on(8),
-    # AFLW's chin is its middle, above the outline.
-    "chin_centre": Place({8: 1.0}, up=0.06, forward=0.02),
+    # AFLW's chin is its middle, above the outline, which runs below the chin on some models.
+    "chin_centre": Place({8: 1.0}, up=0.06, forward=0.09),
     "right_jaw_upper": _on(2),
     "right_jaw_middle": _on(4),
     "right_jaw_lower": _on(6),
@@ -112,7 +113,7 @@ _WFLW = {
     52: Place({28: 0.9, 29: 0.1}),
     53: Place({29: 0.85, 30: 0.15}),
     54: Place({30: 0.7, 33: 0.3}),
-    55: Place({31: 1.0}, out=0.03, up=0.03),
+    55: Place({31: 0.5, 33: 0.5}, out=0.09, up=0.035, forward=-0.04),
     56: Place({32: 1.0}, out=0.015),
     57: _on(33),
     # Eight points at equal distances round the eye where ibug68 has six, and the pupil.

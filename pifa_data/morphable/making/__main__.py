@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -51,8 +52,11 @@ def main() -> None:
             labels = balanced(read_labels(options.labels, options.poses))
             tell(f"read {len(labels.names)} faces")
             population = estimate(surface, identity, expression, labels, progress=progress)
-            if options.population:
-                save_population(options.population, population)
+            # Kept and read back, so that the model is the one that the kept estimate gives.
+            with tempfile.TemporaryDirectory() as folder:
+                kept = options.population or Path(folder) / "population.npz"
+                save_population(kept, population)
+                population = load_population(kept)
         model = assemble(surface, identity, expression, names, population)
         model.save(options.out, half=True)
         tell(f"{options.out}: {len(model.identity)} identity and {len(model.expression)} expression modes")

@@ -55,7 +55,13 @@ def assemble(
     fields = np.einsum("jk,jvc->kvc", root, identity.modes).reshape(who, -1)
     # Principal modes over the dense surface: eigenvectors of the small Gram matrix.
     _, vectors = np.linalg.eigh(fields @ fields.T)
-    principal = (vectors[:, ::-1].T @ fields).reshape(who, -1, 3)[:IDENTITY_MODES]
+    principal = (vectors[:, ::-1].T @ fields)[:IDENTITY_MODES]
+    principal = principal.reshape(len(principal), -1, 3)
+    # An eigenvector's sign is the library's whim; the largest component is made positive. Of one side of the face: the
+    # other's is as large, and which of them is larger is rounding's whim.
+    one_side = principal[:, surface.vertices[:, 0] >= 0].reshape(len(principal), -1)
+    largest = np.take_along_axis(one_side, np.abs(one_side).argmax(1)[:, None], axis=1)
+    principal *= np.sign(largest)[..., None]
     deviation = np.sqrt(np.diag(population.covariance)[who:])
     return complete_model(
         name="builtin",
@@ -71,9 +77,10 @@ def assemble(
     )
 
 
-def load_population() -> Population:
-    """The estimate that ships with the package."""
-    with resources.files("pifa_data.morphable.making").joinpath("population.npz").open("rb") as file:
+def load_population(path: Path | None = None) -> Population:
+    """A kept estimate; the one that ships with the package if ``path`` is None."""
+    shipped = resources.files("pifa_data.morphable.making").joinpath("population.npz")
+    with (path or shipped).open("rb") as file:
         arrays = np.load(file, allow_pickle=False)
         return Population(
             arrays["mean"].astype(np.float64), arrays["covariance"].astype(np.float64), float(arrays["noise"])

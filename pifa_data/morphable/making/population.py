@@ -79,25 +79,37 @@ def smooth_deformations(surface: Surface, symmetric: int, asymmetric: int) -> De
     position[chosen] = np.arange(len(chosen))
     partner = position[surface.mirror[chosen]]
     carry = np.linalg.solve(_kernel(at, at) + 1e-6 * np.eye(len(at)), _kernel(at, surface.vertices)).T  # (V, m)
+    kernel = _kernel(at, at)
+    bases = {fold: _folded_basis(kernel, partner, fold, at[:, 0] >= 0) for fold in (-1, 1)}
     modes, signs = [], []
     for sign, count in ((1, symmetric), (-1, asymmetric)):
         # The process folded onto fields f with f(mirror x) = sign · mirror f(x): one block an axis.
-        for_axis = []
-        for axis in range(3):
-            fold = sign * (-1.0 if axis == 0 else 1.0)
-            kernel = _kernel(at, at)
-            folded = (kernel + fold * kernel[:, partner]) / 2
-            values, vectors = np.linalg.eigh((folded + folded.T) / 2)
-            fields = np.zeros((len(values), len(surface.vertices), 3))
-            fields[..., axis] = (carry @ (vectors * np.sqrt(np.maximum(values, 0)))).T
-            for_axis.append((values, fields))
-        values = np.concatenate([v for v, _ in for_axis])
-        fields = np.concatenate([f for _, f in for_axis])
-        best = np.argsort(-values)[:count]
+        chosen_bases = [bases[-sign], bases[sign], bases[sign]]
+        values = np.concatenate([v for v, _ in chosen_bases])
+        # Stable: y and z have the same values, and the kept population counts on one order.
+        best = np.argsort(-values, kind="stable")[:count]
+        fields = np.zeros((count, len(surface.vertices), 3))
+        for i, (axis, column) in enumerate(zip(*np.divmod(best, len(at)), strict=True)):
+            value, vectors = chosen_bases[axis]
+            fields[i, :, axis] = carry @ (vectors[:, column] * np.sqrt(max(value[column], 0.0)))
         scale = 1.0 if sign == 1 else ASYMMETRY
-        modes.append(scale * fields[best])
+        modes.append(scale * fields)
         signs.append(np.full(count, sign))
     return Deformations(_without_similarity(surface, np.concatenate(modes)), np.concatenate(signs))
+
+
+def _folded_basis(
+    kernel: np.ndarray, partner: np.ndarray, fold: int, one_side: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues and vectors of the kernel folded onto functions with f(mirror x) = fold · f(x).
+
+    An eigenvector's sign is the library's whim; the largest component of one side of the face is made positive, since
+    the kept population is a matter of these very vectors.
+    """
+    folded = (kernel + fold * kernel[:, partner]) / 2
+    values, vectors = np.linalg.eigh((folded + folded.T) / 2)
+    side = vectors[one_side]
+    return values, vectors * np.sign(np.take_along_axis(side, np.abs(side).argmax(0)[None], axis=0))
 
 
 def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
