@@ -13,6 +13,11 @@ from typing import Any
 import rich_click as click
 
 _FILE = click.Path(path_type=Path)
+_MODEL: dict[str, Any] = {
+    "default": "builtin",
+    "show_default": True,
+    "help": "Morphable model: builtin, an imported one's name, or a file.",
+}
 _MODEL_FORMATS = ["bfm2009", "bfm2017", "bfm2019", "flame", "ict", "ict-npz", "surrey"]
 
 
@@ -84,8 +89,7 @@ def main() -> None:
 
     \b
     Example, from labelled faces to landmarks on a photo:
-      pifa morphable import ict-npz ict_face.npz --out ict.safetensors
-      pifa prep keypoints-csv:faces --store S.zarr --morphable ict.safetensors
+      pifa prep keypoints-csv:faces --store S.zarr
       pifa train S.zarr --out RUN
       pifa align RUN photo.jpg --boxes boxes.csv --overlay out
     """
@@ -117,7 +121,7 @@ def formats(as_json: bool) -> None:
 @main.command()
 @click.argument("sources", nargs=-1, required=True)
 @click.option("--out", required=True, type=_FILE, help="FITS.npz to write.")
-@click.option("--morphable", required=True, help="Morphable model: a file, or the name of an imported one.")
+@click.option("--morphable", **_MODEL)
 @click.option("--landmarks", type=click.Choice(["2d", "3d"]), help="Landmark kind, if the source's own is wrong.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 256), help="Local worker processes.")
 @click.option("--split", help="Only faces of this split of the data set.")
@@ -131,7 +135,7 @@ def fit(sources: tuple[str, ...], out: Path, as_json: bool, **options: Any) -> N
 
     \b
     Example:
-      pifa fit merl-rav:merl_rav_labels --morphable ict.safetensors --out FITS.npz --report fits.html
+      pifa fit merl-rav:merl_rav_labels --out FITS.npz --report fits.html
     """
     from pipelines.fit import run_fit
 
@@ -153,7 +157,7 @@ def fit(sources: tuple[str, ...], out: Path, as_json: bool, **options: Any) -> N
 @main.command()
 @click.argument("sources", nargs=-1, required=True)
 @click.option("--store", required=True, type=_FILE, help="Folder of the new Zarr store.")
-@click.option("--morphable", required=True, help="Morphable model: a file, or the name of an imported one.")
+@click.option("--morphable", **_MODEL)
 @click.option("--copies", default=20, show_default=True, type=click.IntRange(1, 1000), help="Crops a face.")
 @click.option("--size", default=114, show_default=True, type=click.IntRange(32, 1024), help="Side of a crop, pixels.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the jitter and the order.")
@@ -176,7 +180,7 @@ def prep(sources: tuple[str, ...], store: Path, as_json: bool, **options: Any) -
 
     \b
     Example:
-      pifa prep keypoints-csv:faces --store S.zarr --morphable ict.safetensors --copies 20
+      pifa prep keypoints-csv:faces --store S.zarr --copies 20
     """
     if options["resume"] and options["overwrite"]:
         raise click.UsageError("--resume and --overwrite exclude each other")
@@ -405,7 +409,7 @@ def align(checkpoint: str, paths: tuple[Path, ...], form: str, as_json: bool, **
 
 @main.group()
 def morphable() -> None:
-    """Import morphable models and look at them."""
+    """Get and import morphable models, and look at them; `builtin` is always there."""
 
 
 @morphable.command("import")
@@ -420,7 +424,7 @@ def morphable_import(form: str, paths: tuple[Path, ...], out: Path, landmarks: P
     FORMAT is bfm2009, bfm2017, bfm2019, flame, ict, ict-npz or surrey.
 
     \b
-    Examples:
+    Example:
       pifa morphable import ict FaceXModel --out ict.safetensors
       pifa morphable import bfm2009 Model_Shape.mat Model_Expression.mat --out bfm.safetensors
     """
@@ -459,7 +463,7 @@ def morphable_get(name: str, url: str | None) -> None:
 @morphable.command("list")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def morphable_list(as_json: bool) -> None:
-    """List the imported models.
+    """List `builtin` and the imported models.
 
     \b
     Example:
@@ -470,8 +474,6 @@ def morphable_list(as_json: bool) -> None:
     infos = [model_info(model) for model in list_models()]
     if as_json:
         _print_json({"models": infos})
-    elif not infos:
-        click.echo("no models yet; see `pifa morphable import --help`")
     else:
         for info in infos:
             click.echo(
@@ -487,7 +489,7 @@ def morphable_info(model: str, as_json: bool) -> None:
 
     \b
     Example:
-      pifa morphable info ict.safetensors
+      pifa morphable info builtin
     """
     from pipelines.models import model_info
     from pipelines.sources import find_model
@@ -513,7 +515,7 @@ def morphable_render(model: str, out: Path, coefficients: str, **options: Any) -
 
     \b
     Example:
-      pifa morphable render ict.safetensors --out ict.png --landmarks --yaw 45
+      pifa morphable render builtin --out builtin.png --landmarks --yaw 45
     """
     from pipelines.models import run_render
 
@@ -656,12 +658,12 @@ def zoo_yank(reference: str, reason: str, registry: Path) -> None:
     default="../shared/data",
     show_default=True,
     type=_FILE,
-    help="Folder with ytf68/ and morphable/.",
+    help="Folder with ytf68/ and samples/300w_pts/.",
 )
 @click.option("--faces", default=500, show_default=True, type=click.IntRange(20), help="Faces to prepare.")
 @click.option("--steps", default=200, show_default=True, type=click.IntRange(1), help="Training steps.")
 def demo(out: Path, data: Path, faces: int, steps: int) -> None:
-    """Run the main job once on real faces: import, prep, train, eval, publish, fetch, align.
+    """Run the main job once on real faces: prep, train, eval, publish, fetch, align.
 
     \b
     Example:

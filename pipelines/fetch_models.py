@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from pifa_data.errors import MorphableError
-from pifa_data.morphable import MorphableModel, import_ict
+from pifa_data.morphable import BUILTIN, MorphableModel, import_ict
 from pifa_data.morphable.ict_facekit import published_files
 from pipelines.models import keep_model
 from pipelines.progress import progress
@@ -59,6 +59,8 @@ def run_get(
     Raises:
         MorphableError: a file can't be had, or is not what is pinned.
     """
+    if name == BUILTIN:
+        raise MorphableError(f"{name}: ships with the program; there is nothing to fetch")
     if name != "ict":
         raise MorphableError(f"{name}: expected the name of a model that can be fetched (ict)")
     folder = home() / "downloads" / f"{name}-{COMMIT[:12]}"

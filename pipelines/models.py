@@ -13,7 +13,7 @@ import numpy as np
 from pifa_data.camera import camera, project, rotation
 from pifa_data.drawing import draw_lines, draw_mesh, draw_numbers, label_tile, mesh_depth, write_png
 from pifa_data.errors import MorphableError
-from pifa_data.morphable import IMPORTERS, MorphableModel, load_builtin
+from pifa_data.morphable import BUILTIN, IMPORTERS, MorphableModel, load_builtin
 from pifa_data.morphable.mapping import read_mapping
 from pipelines.sources import find_model, model_folder
 
@@ -27,8 +27,10 @@ def run_import(
         landmarks: mapping file of the user's own, whose vertices replace the importer's.
 
     Raises:
-        MorphableError: not such files, or ``out`` exists.
+        MorphableError: not such files, ``out`` exists, or it would be taken for the ``builtin`` model.
     """
+    if out.name in (BUILTIN, f"{BUILTIN}.safetensors"):
+        raise MorphableError(f"{out}: {BUILTIN} is the model that ships with the program; choose another name")
     if out.exists() and not overwrite:
         raise MorphableError(f"{out}: exists already; give --overwrite to replace it")
     model = IMPORTERS[form](paths, read_mapping(landmarks) if landmarks is not None else None)
@@ -39,7 +41,13 @@ def run_import(
 
 
 def keep_model(model: MorphableModel) -> None:
-    """Keep a model by its name; another one of that name stays too, named by its fingerprint, for its checkpoints."""
+    """Keep a model by its name; another one of that name stays too, named by its fingerprint, for its checkpoints.
+
+    Raises:
+        MorphableError: its name is that of the ``builtin`` model.
+    """
+    if model.name == BUILTIN:
+        raise MorphableError(f"{BUILTIN}: a model of this name ships with the program; give yours another name")
     folder = model_folder()
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / f"{model.name}.safetensors"

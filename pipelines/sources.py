@@ -78,11 +78,11 @@ def find_model(name: str) -> MorphableModel:
     Raises:
         MorphableError: there is none of that name.
     """
+    if name == BUILTIN:  # whatever lies in the folder: ./builtin names a file of that name
+        return load_builtin()
     path = Path(name)
     if path.suffix == ".safetensors" or path.is_file():
         return MorphableModel.load(path)
-    if name == BUILTIN:
-        return load_builtin()
     kept = model_folder() / f"{name}.safetensors"
     if path.name == name and kept.is_file():
         return MorphableModel.load(kept)

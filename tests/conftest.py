@@ -17,6 +17,8 @@ from synthetic import make_dataset, make_model
 
 from pifa_data.build import PrepConfig
 from pifa_data.morphable import MorphableModel
+from pifa_data.morphable.making import Surface, make_surface
+from pifa_data.morphable.making.assemble import Parts, deformed_parts
 
 ROOT = Path(__file__).resolve().parents[1]
 FACES = 24
@@ -38,6 +40,18 @@ def pifa_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def model() -> MorphableModel:
     """The synthetic head."""
     return make_model()
+
+
+@pytest.fixture(scope="session")
+def surface() -> Surface:
+    """The builtin model's surface as it is sculpted; seconds."""
+    return make_surface()
+
+
+@pytest.fixture(scope="session")
+def builtin_parts(surface: Surface) -> Parts:
+    """What the builtin model is assembled from; seconds."""
+    return deformed_parts(surface)
 
 
 @pytest.fixture(scope="session")

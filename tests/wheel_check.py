@@ -1,7 +1,7 @@
 """Build a wheel from the tree, install it into an empty environment away from the checkout, and train one step there.
 
-Run by ``make wheel-check``. What it proves: the wheel holds every package and preset, its dependencies are declared,
-and nothing leans on the checkout.
+Run by ``make wheel-check``. What it proves: the wheel holds every package, preset, template and the builtin model, its
+dependencies are declared, and nothing leans on the checkout.
 """
 
 from __future__ import annotations
@@ -43,10 +43,18 @@ def main() -> None:
         assert "align" in run(pifa, "--help")
         where = run(python, "-c", "import pifa_model; print(pifa_model.__file__)")
         assert str(work) in where, f"imported from {where}"
+        # The model that ships with the package, and what it can be made from again.
+        assert "builtin" in run(pifa, "morphable", "info", "builtin")
+        making = "from pifa_data.morphable.making.assemble import load_population as load; print(load().mean.shape)"
+        assert "(189,)" in run(python, "-c", making)
+        kit = "from pifa_data.morphable.ict_facekit import published_files as files; print(len(files()))"
+        assert "159" in run(python, "-c", kit)
+        faces, fits = f"keypoints-csv:{work / 'data' / 'faces'}", work / "F.npz"
+        run(pifa, "fit", faces, "--out", fits, "--report", work / "fits.html", "--workers", "1")
+        assert (work / "fits.html").stat().st_size > 10_000
         store, trained, registry = work / "S.zarr", work / "run", work / "registry"
         run(
-            *(pifa, "prep", f"keypoints-csv:{work / 'data' / 'faces'}", "--store", store, "--copies", "2"),
-            *("--morphable", work / "data" / "model.safetensors", "--workers", "1"),
+            *(pifa, "prep", faces, "--store", store, "--copies", "2", "--workers", "1"),
         )
         run(
             *(pifa, "train", store, "--out", trained, "--batch-size", "8", "--val-fraction", "0.3"),

@@ -35,6 +35,7 @@ from threadpoolctl import threadpool_limits
 from pifa_data.boxes import box_size
 from pifa_data.camera import decompose
 from pifa_data.errors import PifaError
+from pifa_data.fitting.algebra import exponential, inverse_by_halves, mean_errors, normalised
 from pifa_data.fitting.silhouette import outermost
 from pifa_data.fitting.start import PoseGrid
 from pifa_data.morphable.model import MorphableModel
@@ -56,6 +57,8 @@ STILL_TURN, STILL_MODE = 5e-3, 0.05
 """A face has converged when a step turns it by less (radians) and changes no coefficient by more."""
 RIDGE = 1e-6
 """Share of the camera's curvature added to it: labels on a line would leave a turn about that line undetermined."""
+MISFIT = 5.0
+"""Flag of the mean distance of visible labels over σ; good labels have about 1."""
 APART = np.radians(30.0)
 """The second start's yaw is at least so far from the first's."""
 IMPLAUSIBLE = 3.0
@@ -75,7 +78,8 @@ class Fits:
         landmarks: ``(F, L, 2)`` float64 fitted points, image pixels.
         nme: ``(F,)`` mean distance of fitted points to visible labels, percent of the tight box's √(w·h).
         converged: ``(F,)`` bool, whether the last step was negligible.
-        plausible: ``(F,)`` bool, false where the shape is far less probable than the model's faces are.
+        plausible: ``(F,)`` bool, false where the shape is far less probable than the model's faces are, or the labels
+            lie far from any face.
         plausibility: ``(F,)`` p̂ᵀp̂ over ``dof``: 1 where the shapes vary as the prior says.
         dof: ``(F,)`` effective degrees of freedom, the trace of (prior − posterior covariance of p): how many
             coefficients the labels determine.
@@ -183,13 +187,19 @@ class LandmarkFitter:
             visibility: ``(F, L)`` uint8, 0 not labelled, 1 occluded, 2 visible.
             kind: ``2d`` (contour points march) or ``3d`` (they stay).
         """
+        if not len(landmarks):
+            return self._no_fits()
         # Matrices of 75 rows are far too small to share between threads: with two, BLAS takes three times as long.
         with threadpool_limits(1, "blas"):
             blocks = [
                 self._fit_block(landmarks[i : i + BLOCK], visibility[i : i + BLOCK], kind, i)
-                for i in range(0, max(len(landmarks), 1), BLOCK)
+                for i in range(0, len(landmarks), BLOCK)
             ]
         return Fits(*(np.concatenate([getattr(block, f.name) for block in blocks]) for f in fields(Fits)))
+
+    def _no_fits(self) -> Fits:
+        none, no = np.zeros(0), np.zeros(0, bool)
+        return Fits(np.zeros((0, 8 + self.modes)), np.zeros((0, len(self.fixed), 2)), none, no, no, none, none)
 
     def posterior(
         self, landmarks: np.ndarray, visibility: np.ndarray, kind: str, fits: Fits
@@ -200,7 +210,7 @@ class LandmarkFitter:
             Means ``(F, r)`` and covariances ``(F, r, r)`` float32 of q = V p (see the top of the file), the camera's
             uncertainty in them. What of p is not in q has the prior's.
         """
-        normalised, centre, spread = _normalised(landmarks, visibility > 0)
+        centred, centre, spread = normalised(landmarks, visibility > 0)
         scale, rotation, translation = decompose(fits.params[:, :8].reshape(-1, 2, 4))
         q = fits.params[:, 8:] @ self.directions.T
         selection = np.tile(self.fixed[self.order], (len(q), 1))
@@ -208,7 +218,7 @@ class LandmarkFitter:
         state = _State(np.arange(len(q)), rotation, scale / spread, moved, q.copy(), selection)
         weights = np.choose(visibility, [0.0, WEIGHT_OF_OCCLUDED, 1.0]).astype(np.float32)[:, self.order]
         with threadpool_limits(1, "blas"):
-            sight = self._look(state, normalised[:, self.order].astype(np.float32), weights, kind)
+            sight = self._look(state, centred[:, self.order].astype(np.float32), weights, kind)
             _, inverse = self._step(state, sight, kind, self.rank)
         return q, inverse[:, 6:, 6:]
 
@@ -227,11 +237,11 @@ class LandmarkFitter:
 
     def _fit_block(self, landmarks: np.ndarray, visibility: np.ndarray, kind: str, first: int) -> Fits:
         labelled = visibility > 0
-        normalised, centre, spread = _normalised(landmarks, labelled)
+        centred, centre, spread = normalised(landmarks, labelled)
         weights = np.choose(visibility, [0.0, WEIGHT_OF_OCCLUDED, 1.0]).astype(np.float32)
-        starts = self.starts[kind].starts(normalised[..., 0] + 1j * normalised[..., 1], weights, APART)
+        starts = self.starts[kind].starts(centred[..., 0] + 1j * centred[..., 1], weights, APART)
 
-        u, weights = normalised[:, self.order].astype(np.float32), weights[:, self.order]
+        u, weights = centred[:, self.order].astype(np.float32), weights[:, self.order]
         rows = first + np.arange(len(u))
         state, rival = (
             _State(rows, *start, np.zeros((len(u), self.rank)), np.tile(self.fixed[self.order], (len(u), 1)))
@@ -247,16 +257,17 @@ class LandmarkFitter:
 
         flipped = state.rotation[:, :2] * (state.scale * spread)[:, None, None] * _FLIP[:, None]
         translation = state.translation * spread[:, None] + centre
-        fitted = np.empty_like(normalised)
+        fitted = np.empty_like(centred)
         fitted[:, self.order] = self._vertices(state) @ np.swapaxes(flipped, 1, 2) + translation[:, None]
         m = np.concatenate([flipped, (translation - flipped @ self.centre)[..., None]], axis=2)
         plausibility = (state.q**2).sum(1) / np.maximum(dof, 1e-9)
+        error, size = mean_errors(fitted, landmarks, visibility)
         return Fits(
             params=np.concatenate([m.reshape(-1, 8), state.q @ self.directions], axis=1),
             landmarks=fitted,
-            nme=_nme(fitted, landmarks, visibility),
+            nme=100 * error / size,
             converged=converged,
-            plausible=plausibility < IMPLAUSIBLE,
+            plausible=(plausibility < IMPLAUSIBLE) & (error < MISFIT * self.sigma * state.scale * spread),
             plausibility=plausibility,
             dof=dof,
         )
@@ -370,55 +381,3 @@ class LandmarkFitter:
             for axis in range(2):
                 jacobian[:, axis, :moving, 6:] = (weighted[:, axis, :, None] @ modes)[..., 0, :]
         return jacobian
-
-
-def inverse_by_halves(matrices: np.ndarray) -> np.ndarray:
-    """Inverses of symmetric positive definite ``(F, n, n)`` by halves (Schur's complement).
-
-    Four times as fast as ``np.linalg.inv`` at n = 75, and faster than a solve: the work is in products of matrices.
-    """
-    n = matrices.shape[-1]
-    if n <= 12:
-        return np.linalg.inv(matrices)
-    half = n // 2
-    a, b, d = matrices[:, :half, :half], matrices[:, :half, half:], matrices[:, half:, half:]
-    a_inverse = inverse_by_halves(a)
-    ab = a_inverse @ b
-    s_inverse = inverse_by_halves(d - np.swapaxes(b, 1, 2) @ ab)
-    corner = ab @ s_inverse
-    out = np.empty_like(matrices)
-    out[:, :half, :half] = a_inverse + corner @ np.swapaxes(ab, 1, 2)
-    out[:, :half, half:] = -corner
-    out[:, half:, :half] = -np.swapaxes(corner, 1, 2)
-    out[:, half:, half:] = s_inverse
-    return out
-
-
-def _normalised(landmarks: np.ndarray, labelled: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels about their median in units of their mean deviation, which a wild point moves little."""
-    count = labelled.sum(1)
-    ordered = np.sort(np.where(labelled[..., None], landmarks, np.inf), axis=1)
-    centre = ordered[np.arange(len(count)), (count - 1) // 2]
-    off = np.where(labelled[..., None], landmarks - centre[:, None], 0.0)
-    spread = np.abs(off).sum((1, 2)) / count
-    return off / spread[:, None, None], centre, spread
-
-
-def _nme(fitted: np.ndarray, landmarks: np.ndarray, visibility: np.ndarray) -> np.ndarray:
-    labelled, visible = visibility > 0, visibility == 2
-    points = np.where(labelled[..., None], landmarks, np.nan)
-    box = np.concatenate([np.nanmin(points, axis=1), np.nanmax(points, axis=1)], axis=1)
-    error = np.where(labelled, np.linalg.norm(fitted - points, axis=2), 0.0)
-    # Faces with no visible point are measured on what is labelled.
-    counted = np.where(visible.any(1, keepdims=True), visible, labelled)
-    return 100 * (error * counted).sum(1) / counted.sum(1) / box_size(box)
-
-
-def exponential(vectors: np.ndarray) -> np.ndarray:
-    """Rodrigues' formula: ``(F, 3)`` rotation vectors to ``(F, 3, 3)`` matrices."""
-    angle = np.linalg.norm(vectors, axis=1)[:, None, None]
-    x, y, z = vectors.T
-    zero = np.zeros_like(x)
-    k = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=1).reshape(-1, 3, 3)
-    safe = np.maximum(angle, 1e-12)
-    return np.eye(3) + np.sin(safe) / safe * k + (1 - np.cos(safe)) / safe**2 * (k @ k)

@@ -31,9 +31,9 @@ NOSE_TIP = 30
 """The nose tip's number in ibug68."""
 
 # The landmarks of the mean face of the `builtin` model (`pifa_data.morphable.making`), which is estimated from the
-# labels of 11,000 faces: where annotators put them. Millimetres; x to the image's right (the subject's right has x < 0),
-# y up, z to the viewer, zero at the bridge of the nose. The subject's right half and the midline; the left mirrors it.
-# That face's lips are closed; here they are 1.6 mm apart, so that each inner point is nearest to its own lip.
+# labels of 11,000 faces: where annotators put them. Millimetres; x to the image's right (the subject's right has
+# x < 0), y up, z to the viewer, zero at the bridge of the nose. The subject's right half and the midline; the left half
+# mirrors it. That face's lips are closed; here they are 1.6 mm apart, so that each inner point is nearest to its own.
 _RIGHT_HALF = {
     **{0: (-72.6, -2.2, -95.4), 1: (-70.6, -23.2, -96.3), 2: (-67.7, -45.4, -94.1)},
     **{3: (-64.3, -64.7, -87.9), 4: (-57.0, -80.4, -74.6), 5: (-47.5, -91.9, -57.3)},

@@ -74,7 +74,7 @@ _NAMED = {
     # The cornea stands about 2.5 mm before the mean of the lids' and corners' points.
     "right_pupil": Place(dict.fromkeys(range(36, 42), 1 / 6), forward=0.03),
     # The lobe: half an inch behind the jaw's line, which runs down before the ear.
-    "right_ear": Place({2: 0.5, 3: 0.5}, out=0.06, forward=-0.14),
+    "right_ear": Place({2: 0.5, 3: 0.5}, out=0.06, forward=-0.16),
     # The widest point of the wing; ibug68's 31 is at the nostril's rim, lower and further in: by how much differs from
     # model to model, so that the midline has half a say.
     "right_nose_wing": Place({31: 0.5, 33: 0.5}, out=0.115, up=0.075, forward=-0.06),

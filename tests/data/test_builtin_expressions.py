@@ -5,14 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pifa_data.morphable.making import Surface, expression_mirror, expression_modes, make_surface, warp
+from pifa_data.morphable.making import Surface, expression_mirror, expression_modes, warp
 
 FLIP = np.array([-1.0, 1.0, 1.0])
-
-
-@pytest.fixture(scope="module")
-def surface() -> Surface:
-    return make_surface()
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,6 @@ FLIP = np.array([-1.0, 1.0, 1.0])
 MIRROR = get_scheme("ibug68").mirror
 
 
-@pytest.fixture(scope="module")
-def surface() -> Surface:
-    return make_surface()
-
-
 def _areas(surface: Surface) -> np.ndarray:
     """``(T, 3)`` area vectors, mm²."""
     a, b, c = (surface.vertices[surface.triangles[:, k]] for k in range(3))

@@ -8,7 +8,8 @@ from synthetic import SCHEME, project_landmarks, random_view
 from pifa_data.camera import camera, decompose, pose_angles, project, rotation
 from pifa_data.errors import PifaError
 from pifa_data.fitting import LandmarkFitter, silhouette
-from pifa_data.fitting.fitter import FREEDOM, WEIGHT_OF_OCCLUDED, exponential, inverse_by_halves
+from pifa_data.fitting.algebra import exponential, inverse_by_halves
+from pifa_data.fitting.fitter import FREEDOM, WEIGHT_OF_OCCLUDED
 from pifa_data.fitting.silhouette import outermost
 from pifa_data.morphable import MorphableModel
 from pifa_data.schemes import get_scheme
@@ -278,6 +279,16 @@ def test_wrong_points_are_let_go(model: MorphableModel, fitter: LandmarkFitter, 
     away = np.abs(angles(fitter.fit(wrong, visibility, kind).params) - np.degrees(pose_angles(cameras)))
     assert np.median(away) < 2.5
     assert (away.max(1) < 12).mean() > 0.9
+
+
+def test_labels_of_no_face_are_flagged(fitter: LandmarkFitter, faces: tuple) -> None:
+    kind, _, _, landmarks, visibility = faces
+    assert fitter.fit(landmarks, visibility, kind).plausible.all()
+    shuffled = landmarks[:, np.random.default_rng(6).permutation(68)]
+    assert not fitter.fit(shuffled, visibility, kind).plausible.any()
+    none = fitter.fit(landmarks[:0], visibility[:0], kind)
+    assert none.params.shape == (0, 8 + fitter.modes)
+    assert none.plausible.shape == (0,)
 
 
 def test_hopeless_labels_harm_nobody_else(fitter: LandmarkFitter, faces: tuple) -> None:

@@ -10,7 +10,8 @@ from synthetic import SCHEME, make_model
 
 from pifa_data.camera import rotation
 from pifa_data.errors import MorphableError
-from pifa_data.morphable import MorphableModel, import_ict_npz
+from pifa_data.morphable import MorphableModel, import_ict_npz, load_builtin
+from pifa_data.morphable.ict_facekit import LANDMARKS
 from pifa_data.morphable.mapping import REFERENCE68, complete_model, read_mapping, transfer_ibug68
 from pifa_data.schemes import SCHEMES, get_scheme
 
@@ -24,7 +25,8 @@ def distance(a: int, b: int) -> float:
 
 def test_the_reference_is_a_symmetric_face_of_published_size() -> None:
     np.testing.assert_array_equal(REFERENCE68[IBUG.mirror], REFERENCE68 * [-1, 1, 1])
-    # Means of adult women and men, Farkas 1994 and ANSUR II; a label's place differs by some mm from the anatomist's.
+    # Means of adult women and men, Farkas 1994 and ANSUR II. Annotators set points up to 5 mm from the anatomists'
+    # places: the mouth's corners further out, the bridge further down.
     for pair, millimetres in {
         (36, 45): 89,
         (39, 42): 33,
@@ -33,18 +35,32 @@ def test_the_reference_is_a_symmetric_face_of_published_size() -> None:
         (27, 8): 116,
         (33, 62): 22,
     }.items():
-        assert distance(*pair) == pytest.approx(millimetres, abs=4), pair
+        assert distance(*pair) == pytest.approx(millimetres, abs=5), pair
     assert REFERENCE68[:, 2].argmax() == 30
 
 
+def test_the_reference_is_the_builtin_model_with_its_lips_apart() -> None:
+    model = load_builtin()
+    points = model.mean[model.landmarks[SCHEME]]
+    apart = np.abs(points - points[27] - REFERENCE68)
+    assert apart.max() < 0.9
+    assert np.delete(apart, [61, 62, 63, 65, 66, 67], axis=0).max() < 0.06  # printed to 0.1 mm
+    assert (REFERENCE68[[61, 62, 63], 1] - REFERENCE68[[67, 66, 65], 1] > 1.5).all()
+
+
 def test_the_reference_is_near_the_real_model(shared_data: Path) -> None:
-    arrays = np.load(shared_data / "morphable/ict_face.npz")
-    points = arrays["mean"][arrays["landmarks68"]].astype(float)
+    model = import_ict_npz([shared_data / "morphable/ict_face.npz"])
+    points = model.mean[model.landmarks[SCHEME]].astype(float)
     points, reference = points - points.mean(0), REFERENCE68 - REFERENCE68.mean(0)
     scale = np.linalg.norm(points) / np.linalg.norm(reference)
     apart = np.linalg.norm(points / scale - reference, axis=1)
-    assert apart.mean() < 5
-    assert apart.max() < 12
+    assert apart.mean() < 6
+    assert apart.max() < 18
+    # The makers' own jaw line runs over the cheek: the reference's is the annotators'.
+    jaw = [*range(5), *range(12, 17)]
+    owners = model.mean[[LANDMARKS[i] for i in jaw]] / scale
+    owners -= model.mean[model.landmarks[SCHEME]].mean(0) / scale
+    assert apart[jaw].mean() < np.linalg.norm(owners - reference[jaw], axis=1).mean() / 2
 
 
 def test_anchors_are_kept_and_all_vertices_differ(model: MorphableModel) -> None:
@@ -77,10 +93,16 @@ def test_the_transfer_does_not_depend_on_units_and_frame(
 
 
 @pytest.mark.parametrize(
-    ("known", "inner", "jaw"), [(range(0, 68, 2), 2.0, 5.0), (FEW, 3.0, 10.0), ((36, 45, 30, 48, 54), 3.0, 13.0)]
+    ("known", "inner", "jaw"),
+    [
+        (range(0, 68, 2), 2.2, 5.0),
+        ((*FEW, 0, 4, 12, 16), 3.2, 7.0),
+        (FEW, 3.0, 13.0),
+        ((36, 45, 30, 48, 54), 3.0, 13.0),
+    ],
 )
 def test_the_transfer_on_the_real_model(shared_data: Path, known: tuple[int, ...], inner: float, jaw: float) -> None:
-    """Mean distance in mm of transferred vertices to the ones that the model's makers chose."""
+    """Mean distance in mm of transferred vertices to the ones where annotators set the points."""
     model = import_ict_npz([shared_data / "morphable/ict_face.npz"])
     truth = model.landmarks[SCHEME]
     found = transfer_ibug68(model.mean, model.normals, {i: int(truth[i]) for i in known})
@@ -89,7 +111,7 @@ def test_the_transfer_on_the_real_model(shared_data: Path, known: tuple[int, ...
     assert apart[others[others >= 17]].mean() < inner
     assert apart[others[others < 17]].mean() < jaw
     upper, lower = model.mean[found[[61, 62, 63]], 1], model.mean[found[[65, 66, 67]], 1]
-    assert upper.min() > lower.max()  # each on its own lip
+    assert (upper > lower[::-1]).all()  # each on its own lip
 
 
 def test_anchors_in_a_plane_do_not_flatten_the_face(model: MorphableModel) -> None:

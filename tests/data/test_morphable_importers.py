@@ -40,6 +40,7 @@ from pifa_data.morphable import (
 )
 from pifa_data.morphable import flame as flame_module
 from pifa_data.morphable.ict_facekit import LANDMARKS as ICT
+from pifa_data.morphable.ict_facekit import annotated
 
 
 def check(found: MorphableModel, head: Head, unit: float, lift: float = 0.0, blend: float = 1.0) -> None:
@@ -57,8 +58,13 @@ def check(found: MorphableModel, head: Head, unit: float, lift: float = 0.0, ble
     assert {frozenset(t) for t in found.triangles.tolist()} == {frozenset(t) for t in head.triangles.tolist()}
     points, expected = (found.mean - [0, lift * unit, 0])[found.landmarks[SCHEME]] / unit, head.mean
     truth = expected[[head.landmarks[i] for i in range(68)]]
-    # Landmarks that a mapping leaves out are transferred: near, not exact, and the right way round.
-    assert np.linalg.norm(points - truth, axis=1).max() < 3
+    # Landmarks that a mapping leaves out are transferred: near, not exact, and the right way round. The jaw goes where
+    # annotators follow it on a face, which is further back than on the synthetic head.
+    apart = np.linalg.norm(points - truth, axis=1)
+    assert apart[17:].max() < 2.2
+    assert apart[:17].max() < 5
+    assert (np.diff(points[:9, 1]) <= 0).all()
+    np.testing.assert_allclose(points[:17] * [-1, 1, 1], points[16::-1], atol=2)
     assert points[36, 0] < -2 < 2 < points[45, 0]
     assert found.licence
     assert found.source
@@ -205,7 +211,7 @@ def test_flame_with_its_embedding(model: MorphableModel, tmp_path: Path) -> None
 
 
 def test_ict(model: MorphableModel, tmp_path: Path) -> None:
-    head = spread(model, 9409, ICT)
+    head = spread(model, 9409, annotated(ICT))
     folder = write_ict(tmp_path / "FaceXModel", head)
     with pytest.warns(UserWarning, match=r"missing are PupilDilate_L\.obj.* more; `pifa morphable get ict`"):
         found = import_ict([tmp_path])
@@ -363,9 +369,10 @@ def test_the_original_surrey_model(shared_data: Path) -> None:
     points = found.mean[found.landmarks[SCHEME]]
     assert points[36, 0] < 0 < points[45, 0]
     assert points[8, 1] < points[30, 1] < points[27, 1]
-    # The two halves of the face mirror each other, the transferred jaw and mouth corners too.
-    mirror = np.r_[np.arange(16, -1, -1)]
-    np.testing.assert_allclose(points[:17] * [-1, 1, 1], points[mirror], atol=4)
+    # The two halves of the face mirror each other, the transferred jaw too, but for the mesh's spacing of 5 mm.
+    apart = np.linalg.norm(points[:17] * [-1, 1, 1] - points[16::-1], axis=1)
+    assert apart.mean() < 2
+    assert apart.max() < 7
     # The jaw goes down from ear to chin, and lies in front of the mesh's open back.
     assert (np.diff(points[:9, 1]) < 0).all()
 

@@ -26,9 +26,17 @@ MOST_OF_ONE_POSE = 4000
 """Frontal faces taken, so that turned ones count as much."""
 
 
-def deformed_parts() -> tuple[Surface, Deformations, Deformations, tuple[str, ...]]:
-    """Surface, identity deformations, expressions and their names: what the population is described in."""
-    sculpted = make_surface()
+Parts = tuple[Surface, Deformations, Deformations, tuple[str, ...]]
+"""Surface, identity deformations, expressions and their names."""
+
+
+def deformed_parts(sculpted: Surface | None = None) -> Parts:
+    """What the population is described in; the same every time.
+
+    Args:
+        sculpted: what ``make_surface`` gives, if it is there already.
+    """
+    sculpted = sculpted or make_surface()
     names, offsets = expression_modes(sculpted)[:2]
     landmarks = sculpted.vertices[sculpted.landmarks] * [1.0, 1.0, DEEPER]
     surface = warp(sculpted, landmarks)
@@ -66,8 +74,8 @@ def assemble(
     return complete_model(
         name="builtin",
         mean=mean_face(surface, deformations, population).astype(np.float32),
-        identity=principal.astype(np.float32),
-        expression=(deviation[:, None, None] * expression.modes).astype(np.float32),
+        identity=_as_stored(principal),
+        expression=_as_stored(deviation[:, None, None] * expression.modes),
         triangles=surface.triangles,
         ibug68=surface.landmarks,
         units="millimetre",
@@ -75,6 +83,11 @@ def assemble(
         source="made by pifa_data.morphable.making: a sculpted face, its variation estimated from labels of AFLW",
         expression_names=names,
     )
+
+
+def _as_stored(modes: np.ndarray) -> np.ndarray:
+    """Float32 with what float16 keeps, and no negative zeros: rounding elsewhere must not give another fingerprint."""
+    return np.asarray(modes.astype(np.float16).astype(np.float32) + 0.0)
 
 
 def load_population(path: Path | None = None) -> Population:

@@ -47,17 +47,20 @@ def read_labels(labels: Path, poses: Path) -> Labels:
         poses: CSV with the columns image, x, y, w, h (box, pixels), yaw, pitch, roll (AFLW's, radians).
 
     Raises:
-        AnnotationError: not such files, or no usable face.
+        AnnotationError: not such files, no usable face, or no pose of any.
     """
     faces = [face for face in read_faces(f"{FORMAT.name}:{labels}", {FORMAT.name: FORMAT}) if isinstance(face, Face)]
     if not faces:
         raise AnnotationError(f"{labels}: no usable face")
     known = _read_poses(poses)
+    found = np.stack([_pose(face, known) for face in faces])
+    if not np.isfinite(found).any():
+        raise AnnotationError(f"{poses}: expected poses of the faces of {labels}, found that of none")
     return Labels(
         names=[face.id for face in faces],
         points=np.stack([face.landmarks for face in faces]),
         visibility=np.stack([face.visibility for face in faces]),
-        poses=np.stack([_pose(face, known) for face in faces]),
+        poses=found,
     )
 
 
@@ -68,10 +71,14 @@ def _read_poses(path: Path) -> dict[str, np.ndarray]:
             rows = [
                 (Path(row["image"]).stem, [float(row[name]) for name in _COLUMNS[1:]]) for row in csv.DictReader(file)
             ]
-    except (OSError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
         raise AnnotationError(
             f"{path}: expected a CSV table with the columns {', '.join(_COLUMNS)} ({error})"
         ) from error
+    bad = next((i for i, (_, numbers) in enumerate(rows) if not np.isfinite(numbers).all()), None)
+    if bad is not None or not rows:
+        where = "none" if bad is None else f"others in row {bad + 1}"
+        raise AnnotationError(f"{path}: expected rows of an image and finite numbers, found {where}")
     found: dict[str, list[list[float]]] = {}
     for name, numbers in rows:
         found.setdefault(name, []).append(numbers)
