@@ -35,9 +35,8 @@ from pifa_data.morphable.mapping import NOSE_TIP, _similarity
 from pifa_data.schemes import get_scheme
 from pipelines.sources import find_model
 
-SCHEME = get_scheme("ibug68")
-MIRROR = SCHEME.mirror
-CHIN, BROWS, INNER = 8, slice(17, 27), slice(17, 68)
+MIRROR = get_scheme("ibug68").mirror
+CHIN, BROWS = 8, slice(17, 27)
 RIGHT = np.flatnonzero(np.arange(68) <= MIRROR)
 BY_POSE = 7
 """The first jaw point that poses do not place: where the edge turns under the chin, no skin looks sideways."""
@@ -105,7 +104,7 @@ def rigid_mean(start: np.ndarray, labels: Labels) -> np.ndarray:
         weight = seen * balance / (1 + ((target - flat) ** 2).sum(2) / WILD_RIGID**2)
         points = solve(turns, weight, target, 0.0)
     # AFLW's zero of pitch is its own; the jaw of ``start`` is in doubt.
-    size, turn, shift = _similarity(points[INNER], start[INNER])
+    size, turn, shift = _similarity(points[17:], start[17:])
     return size * points @ turn.T + shift
 
 
@@ -122,9 +121,7 @@ class Mover:
 
     def mirrored(self, chosen: np.ndarray) -> np.ndarray:
         """The left half of ``(68,)`` vertices from the right one."""
-        skin = np.flatnonzero(self.skin)
-        pairs = RIGHT[MIRROR[RIGHT] > RIGHT]
-        out = chosen.copy()
+        skin, pairs, out = np.flatnonzero(self.skin), RIGHT[MIRROR[RIGHT] > RIGHT], chosen.copy()
         out[MIRROR[pairs]] = skin[cKDTree(self.mean[skin]).query(self.mean[chosen[pairs]] * [-1, 1, 1])[1]]
         return out
 
@@ -156,7 +153,7 @@ class Mover:
 
 
 def with_landmarks(model: MorphableModel, chosen: np.ndarray) -> MorphableModel:
-    lines = contour_lines(model.mean, model.normals, chosen, SCHEME.contour, int(chosen[NOSE_TIP]))
+    lines = contour_lines(model.mean, model.normals, chosen, tuple(range(17)), int(chosen[NOSE_TIP]))
     return replace(model, landmarks={"ibug68": chosen.astype(np.int32)}, contours={"ibug68": lines})
 
 

@@ -242,7 +242,7 @@ def test_bad_boxes_are_refused_by_name(work: Path, synthetic: Path, tmp_path: Pa
 
 def test_wrong_names_get_one_line_and_the_cure(work: Path, small_store: Path, tmp_path: Path) -> None:
     for arguments, message in (
-        (("prep", "nowhere", "--store", tmp_path / "s", "--morphable", "ict"), "pifa morphable import"),
+        (("prep", "nowhere", "--store", tmp_path / "s", "--morphable", "nobody"), "pifa morphable import"),
         (("eval", tmp_path / "none" / "run", small_store), "no such checkpoint"),
         (("train", tmp_path / "none.zarr", "--out", tmp_path / "r"), "not a store"),
         (("train", small_store, "--out", tmp_path / "r", "--preset", "huge"), "compact, paper"),

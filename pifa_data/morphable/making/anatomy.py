@@ -5,15 +5,12 @@ No other model was measured for these numbers. Distances follow the published me
 L. G. Farkas, "Anthropometry of the Head and Face" (2nd ed., 1994), appendix A, and the 3D Facial Norms of
 S. M. Weinberg et al. (Cleft Palate-Craniofacial Journal 53, 2016). What they fix here:
 
-    tragion-tragion 145, zygion-zygion 135, gonion-gonion 108, exocanthion-exocanthion 89,
-        endocanthion-endocanthion 33,
+    tragion-tragion 145, zygion-zygion 135, gonion-gonion 108, exocanthion-exocanthion 89, endocanthion-endocanthion 33,
     palpebral fissure 28-30 x 10.5, nasal width 35, sellion-subnasale 52, nasal protrusion 20,
-        subnasale-labrale superius
-    14, mouth width 51, vermilion 8 and 10, sellion-gnathion 119, tragion-sellion 118, tragion-subnasale 122,
-    tragion-gnathion 138.
+    subnasale-labrale superius 14, mouth width 51, vermilion 8 and 10, sellion-gnathion 119, tragion-sellion 118,
+    tragion-subnasale 122, tragion-gnathion 138.
 
-Between them the hand decides,
-    by looking at renderings. Depth of the eyes: cornea 16 mm in front of the lateral rim of
+Between them the hand decides, by looking at renderings. Depth of the eyes: cornea 16 mm in front of the lateral rim of
 the orbit (exophthalmometry), eyeball of radius 12.
 """
 

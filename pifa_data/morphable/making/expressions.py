@@ -1,8 +1,7 @@
 """The 29 expressions of the ``builtin`` model, each at the full size that comes naturally to a face.
 
 Their names follow the muscles' actions (Ekman and Friesen, Facial Action Coding System, 1978). Every expression is
-its own mirror image, or its own mirror image turned back (those that end in ``sideways``,
-    and ``wink``): so the mirror
+its own mirror image, or its own mirror image turned back (those that end in ``sideways``, and ``wink``): so the mirror
 image of any face of the model is again in the model, and one coefficient is one movement of the whole face, which for
 a prior of independent coefficients is nearer to life than halves that move on their own.
 """
