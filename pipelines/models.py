@@ -107,7 +107,8 @@ def run_render(
         contours: draw the candidate lines of the scheme's contour landmarks too.
 
     Raises:
-        MorphableError: no such model, more coefficients than it has, or no landmarks of that scheme.
+        MorphableError: no such model, more coefficients than it has, no landmarks of that scheme, or a yaw or
+            coefficients that are no finite numbers or far too large.
     """
     model = find_model(name)
     if len(coefficients) > model.n_coefficients:
@@ -129,6 +130,8 @@ def run_render(
     view = camera(np.array(scale), turn, np.zeros(2))
     view[:, 3] = size / 2 - view[:, :3] @ middle
     points, depth = project(vertices, view), -scale * vertices @ turn[2]
+    if not (np.isfinite(points).all() and np.isfinite(depth).all()):
+        raise MorphableError(f"{name}: can't be drawn so; expected a yaw and coefficients of plausible size")
     picture = draw_mesh(np.full((size, size, 3), 24, np.uint8), points, depth, model.triangles, 1.0)
     if contours:
         picture = draw_lines(picture, points[model.contours[scheme].vertices])

@@ -16,8 +16,8 @@ by Gauss-Newton with weights w_i (ν + 2)/(ν + d_i²) (the usual reweighting of
 **The modes cost nothing.** The landmark vertices and all their contour candidates, C of them, have the prior
 covariance Σ = BᵀB (3C × 3C), whatever the number of modes K. Its eigenvectors give coordinates q = V p in which
 the part of p that no label can tell (it moves the candidates by less than ``RESOLUTION`` σ) is left out and stays at
-the prior's mean; V has orthonormal rows, so ‖q‖² = ‖p‖² and p = Vᵀq at the optimum. Of 157 modes about 60 remain, and a
-step solves for 6 + 60 numbers.
+the prior's mean; V has orthonormal rows, so ‖q‖² = ‖p‖² and p = Vᵀq at the optimum. Of 157 modes about 50 remain, and a
+step solves for 6 + 50 numbers.
 
 **Coarse to fine.** ``PoseGrid`` gives each face two starts. A few steps with the largest modes decide between them,
 some more settle the pose, then all modes take part until the face stands still. Before each step the contour points of
@@ -151,7 +151,7 @@ class LandmarkFitter:
         # Turns are about the middle of the landmarks: about a far origin they would look like shifts, in float32.
         self.centre = mean[self.fixed].mean(0)
         mean = mean - self.centre
-        basis = model.modes[:, vertices].astype(np.float64).reshape(self.modes, -1)
+        basis = model.modes[:, vertices].astype(np.float64).reshape(self.modes, 3 * len(vertices))
 
         size = box_size(np.concatenate([mean[self.fixed, :2].min(0), mean[self.fixed, :2].max(0)])[None])[0]
         self.size = size
@@ -163,7 +163,8 @@ class LandmarkFitter:
         self.rank = len(self.directions)
         self.mean = mean.astype(np.float32)
         self.basis = (self.directions @ basis).astype(np.float32)  # (r, 3C)
-        self.per_vertex = np.ascontiguousarray(self.basis.reshape(self.rank, -1, 3).transpose(1, 2, 0))  # (C, 3, r)
+        by_vertex = self.basis.reshape(self.rank, len(vertices), 3)
+        self.per_vertex = np.ascontiguousarray(by_vertex.transpose(1, 2, 0))  # (C, 3, r)
         # Inside, marching points come first, so that each kind is a slice.
         self.order = np.concatenate([self.line_points, np.setdiff1d(np.arange(len(landmarks)), self.line_points)])
         self.moving = {"2d": len(self.line_points), "3d": 0}
@@ -374,7 +375,7 @@ class LandmarkFitter:
         rows = (state.rotation[:, :2] * state.scale[:, None, None] * _FLIP[:, None]).astype(np.float32)
         moving = self.moving[kind]
         shared = self.shared[kind][..., :rank]
-        by_modes = (rows.reshape(-1, 3) @ shared.reshape(3, -1)).reshape(faces, 2, -1, rank)
+        by_modes = (rows.reshape(-1, 3) @ shared.reshape(3, -1)).reshape(faces, 2, points - moving, rank)
         np.multiply(by_modes, root[:, None, moving:, None], out=jacobian[:, :, moving:, 6:])
         if moving:
             modes = self.per_vertex[state.selection[:, :moving], :, :rank]  # (F, J, 3, r)

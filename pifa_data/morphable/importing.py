@@ -165,6 +165,8 @@ def finish(
                 f"{what}: expected coordinates of a face, found some beyond {LARGEST_COORDINATE:g} or not finite; "
                 "the file is damaged, get it again"
             )
+    if not len(identity):
+        raise MorphableError("identity: expected at least one mode, found none; the file is cut, get it again")
     known = merge(anchors, landmarks)
     out_of_range = [vertex for vertex in known.values() if not 0 <= vertex < len(mean)]
     if out_of_range:

@@ -98,7 +98,7 @@ class MorphableModel:
     def vertices(self, coefficients: np.ndarray, subset: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Equation 1: ``(..., K)`` coefficients to ``(..., V, 3)`` vertices, model units."""
         modes = self.modes[:, subset].astype(np.float64)
-        flat = np.asarray(coefficients, dtype=np.float64) @ modes.reshape(len(modes), -1)
+        flat = np.asarray(coefficients, dtype=np.float64) @ modes.reshape(len(modes), 3 * modes.shape[1])
         return self.mean[subset] + flat.reshape(*flat.shape[:-1], -1, 3)
 
     def simplify(self, count: int) -> np.ndarray:
@@ -189,7 +189,8 @@ class MorphableModel:
             with safe_open(path, framework="np") as file:
                 header = json.loads((file.metadata() or {}).get("pifa", "null"))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        except (SafetensorError, ValueError, OSError, RecursionError) as error:
+        # Type and attribute errors: arrays of types that NumPy does not have, as bfloat16.
+        except (SafetensorError, ValueError, TypeError, AttributeError, OSError, RecursionError) as error:
             raise MorphableError(f"{path}: not a morphable model's file ({error})") from error
         if not isinstance(header, dict) or header.get("format") != FORMAT:
             raise MorphableError(f"{path}: a safetensors file, but not of a morphable model (no {FORMAT} header)")
@@ -302,7 +303,14 @@ def _validate(model: MorphableModel) -> None:
         demand(scheme in model.landmarks, f"contour.{scheme}: the scheme has no landmark vertices")
         lines = len(contour.points)
         indices(f"contour.{scheme}.points", contour.points, (lines,), len(get_scheme(scheme)))
+        demand(
+            len(np.unique(contour.points)) == lines,
+            f"contour.{scheme}.points: expected one line a landmark, found a landmark with several",
+        )
         indices(f"contour.{scheme}.vertices", contour.vertices, (lines, None), n)
+        demand(
+            contour.vertices.shape[1] > 0, f"contour.{scheme}.vertices: expected one candidate a line at least, found 0"
+        )
         demand(
             contour.side.shape == (lines,) and bool(np.isin(contour.side, (-1, 0, 1)).all()),
             f"contour.{scheme}.side: expected one of -1, 0, 1 a line",

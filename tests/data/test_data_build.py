@@ -121,6 +121,26 @@ def test_labels_that_are_no_faces_fail_alone(faces: list[Face], fitter: Landmark
     assert "far outside" in reasons[0] or "no face's" in reasons[0]
 
 
+def test_a_slipped_label_spoils_neither_box_nor_loss(faces: list[Face], fitter: LandmarkFitter) -> None:
+    slipped = faces[0].landmarks.copy()
+    slipped[30] += [60, 0]
+    made = build_rows([replace(faces[0], landmarks=slipped), faces[1]], CONFIG, fitter)
+    whole = build_rows(faces[:2], CONFIG, fitter)
+    assert not made.failures
+    assert (made.crops["visibility"][: CONFIG.copies, 30] == 0).all()
+    assert (np.delete(made.crops["visibility"], 30, axis=1) == np.delete(whole.crops["visibility"], 30, axis=1)).all()
+    np.testing.assert_allclose(made.crops["boxes"], whole.crops["boxes"], atol=1e-4)
+    np.testing.assert_array_equal(made.crops["images"], whole.crops["images"])
+    np.testing.assert_allclose(made.crops["params"][:, :8], whole.crops["params"][:, :8], atol=3)
+
+
+def test_a_face_of_no_pixels_fails_alone(faces: list[Face], fitter: LandmarkFitter) -> None:
+    speck = replace(faces[0], landmarks=faces[0].landmarks * 1e-3)
+    made = build_rows([speck, faces[1]], CONFIG, fitter)
+    assert list(made.failures) == [0]
+    assert "smaller than 4 pixels" in made.failures[0]
+
+
 def test_bad_images_fail_alone(tmp_path: Path, faces: list[Face], fitter: LandmarkFitter) -> None:
     cut = tmp_path / "cut.jpg"
     cut.write_bytes(faces[0].image.read_bytes()[:-500])

@@ -1,5 +1,7 @@
 """The fit: known faces come back, and each step is the Gauss-Newton step it says it is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -308,3 +310,16 @@ def test_hopeless_labels_harm_nobody_else(fitter: LandmarkFitter, faces: tuple) 
 def test_a_model_without_the_scheme_is_refused(model: MorphableModel) -> None:
     with pytest.raises(PifaError, match="wflw98"):
         LandmarkFitter(model, "wflw98")
+
+
+def test_a_model_that_does_not_move_is_fitted_as_it_is(model: MorphableModel, faces: tuple) -> None:
+    """Without modes, or with modes too small to be told, the pose alone is fitted."""
+    kind, cameras, _, landmarks, visibility = faces
+    still = replace(model, identity=model.identity[:0], expression=model.expression[:0])
+    tiny = replace(model, identity=model.identity * 1e-6, expression=model.expression * 1e-6)
+    for rigid in (still, tiny):
+        fits = LandmarkFitter(rigid, SCHEME).fit(landmarks, visibility, kind)
+        assert fits.params.shape == (FACES, 8 + rigid.n_coefficients)
+        assert np.median(np.abs(angles(fits.params) - np.degrees(pose_angles(cameras)))) < 10
+        np.testing.assert_array_equal(fits.params[:, 8:], 0)
+    assert still.vertices(np.zeros(0)).shape == model.mean.shape

@@ -44,7 +44,7 @@ def test_the_reference_is_the_builtin_model_with_its_lips_apart() -> None:
     points = model.mean[model.landmarks[SCHEME]]
     apart = np.abs(points - points[27] - REFERENCE68)
     assert apart.max() < 0.9
-    assert np.delete(apart, [61, 62, 63, 65, 66, 67], axis=0).max() < 0.06  # printed to 0.1 mm
+    assert np.delete(apart, [61, 62, 63, 65, 66, 67], axis=0).max() < 0.5  # mm: an estimate made anew moves it less
     assert (REFERENCE68[[61, 62, 63], 1] - REFERENCE68[[67, 66, 65], 1] > 1.5).all()
 
 

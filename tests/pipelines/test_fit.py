@@ -141,6 +141,7 @@ def test_any_number_of_workers_gives_the_same_bytes(
     monkeypatch.setattr(fit_pipeline, "BATCH", 4)  # several batches a worker
     run_fit([str(mixed)], tmp_path / "1.npz", morphable=model, workers=1)
     run_fit([str(mixed)], tmp_path / "2.npz", morphable=model, workers=2)
+    assert (tmp_path / "1.npz").read_bytes() == (tmp_path / "2.npz").read_bytes()
     one, two, whole = load(tmp_path / "1.npz"), load(tmp_path / "2.npz"), load(done[0])
     assert one.keys() == two.keys()
     for name, array in one.items():

@@ -86,6 +86,16 @@ def test_the_command(whole: Path, tmp_path: Path) -> None:
     assert picture(out).shape == (RENDER_SIZE, RENDER_SIZE, 3)
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("options", [["--coefficients", "nan"], ["--coefficients", "0,inf"], ["--yaw", "inf"]])
+def test_what_is_no_number_is_refused(whole: Path, tmp_path: Path, options: list[str]) -> None:
+    out = tmp_path / "a.png"
+    result = CliRunner().invoke(main, ["morphable", "render", str(whole), "--out", str(out), "--landmarks", *options])
+    assert result.exit_code == 1
+    assert "can't be drawn" in result.stderr
+    assert not out.exists()
+
+
 def test_mesh_depth_keeps_the_nearest_surface() -> None:
     square = np.array([[10.0, 10], [90, 10], [90, 90], [10, 90]])
     points = np.concatenate([square, square / 2 + 25])
