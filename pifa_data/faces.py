@@ -81,7 +81,7 @@ def refusal(landmarks: np.ndarray, visibility: np.ndarray) -> str | None:
     # 10⁻⁶ where the cloud is a thousand times as long as wide.
     (xx, xy), (_, yy) = away.T @ away
     if xx * yy - xy * xy < 1e-6 * (xx + yy) ** 2:
-        return "all landmarks lie on one line (a face of zero area)"
+        return "all landmarks lie on one line (a face of zero area, or one landmark far from all others)"
     places = len(set(points.view(np.complex128).ravel().tolist()))
     if places < FEWEST_POINTS:
         return f"expected landmarks at {FEWEST_POINTS} different places at least, found {places}"
