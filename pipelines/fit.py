@@ -214,20 +214,27 @@ def _one_blas_thread() -> Iterator[None]:
 
 _fitter: LandmarkFitter | None = None
 """Of this worker process; made once, used for all its batches."""
+_refused: PifaError | None = None
+"""Why there is no fitter. Told with the first batch: what a worker raises while it begins is lost in the pool."""
 
 
 def _begin(morphable: str, fingerprint: str, scheme: str) -> None:
-    global _fitter
+    global _fitter, _refused
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the workers
-    model = find_model(morphable)
-    if model.fingerprint != fingerprint:
-        raise MorphableError(f"{morphable}: was replaced by another model while faces were being fitted")
-    _fitter = LandmarkFitter(model, scheme)
+    try:
+        model = find_model(morphable)
+        if model.fingerprint != fingerprint:
+            raise MorphableError(f"{morphable}: was replaced by another model while faces were being fitted")
+        _fitter = LandmarkFitter(model, scheme)
+    except PifaError as error:
+        _refused = error
     np.seterr(all="ignore")  # what is not finite is counted and reported
 
 
 def _fit_batch(faces: list[Face]) -> FittedBatch:
     """One task of a worker."""
+    if _refused is not None:
+        raise _refused
     if _fitter is None:
         raise RuntimeError("the worker has no fitter; it runs in the pool of _fit_all only")
     return fit_batch(faces, _fitter)

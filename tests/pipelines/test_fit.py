@@ -219,6 +219,13 @@ def faces(synthetic: Path) -> list[Face]:
     return [f for f in read_faces(f"keypoints-csv:{synthetic / 'faces'}", FORMATS) if isinstance(f, Face)]
 
 
+def test_a_model_replaced_meanwhile_is_named(faces: list[Face], model: MorphableModel, tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    model.save(path)
+    with pytest.raises(PifaError, match="was replaced by another model"):
+        list(fit_pipeline._fit_all(iter([faces[:2]]), str(path), "0" * 64, "ibug68", 1))
+
+
 def test_a_face_that_breaks_the_solver_costs_itself_only(faces: list[Face], model: MorphableModel) -> None:
     def marked(face: Face, mark: float) -> Face:
         landmarks = face.landmarks.copy()
