@@ -144,7 +144,7 @@ def depth(fitter: LandmarkFitter, model: MorphableModel, folder: Path) -> dict[s
         file = loadmat(path)
         truth = file["pt3d_68"].T.astype(float)
         fits = fitter.fit(truth[None, :, :2], np.full((1, 68), 2, np.uint8), "3d")
-        scale, turn, _ = decompose(fits.params[:, :8].reshape(-1, 2, 4))
+        scale, turn, _ = decompose(fits.cameras)
         z = scale * (model.vertices(fits.params[0, 8:], model.landmarks[SCHEME]) @ turn[0, 2])
         errors.append(np.abs((z - z.mean()) - (truth[:, 2] - truth[:, 2].mean())).mean() / tight(truth[:, :2]))
         pitch, yaw, roll = np.degrees(file["Pose_Para"][0, :3])

@@ -61,7 +61,7 @@ def misses(model: MorphableModel, labels: Labels) -> tuple[np.ndarray, np.ndarra
     """How far labels lie from their vertices ``(68, 3)`` mm, the faces' mean ``(V, 3)`` mm, and the residual in %."""
     unit = MILLIMETRES[model.units]
     fits = LandmarkFitter(model, "ibug68").fit(labels.points, labels.visibility, "2d")
-    cameras = fits.params[:, :8].reshape(-1, 2, 4)
+    cameras = fits.cameras
     scale = decompose(cameras)[0][:, None, None] / unit  # pixels a mm
     yaw, pitch, _ = pose_angles(cameras).T
     usable = fits.converged & fits.plausible & (np.abs(pitch) < STABLE)

@@ -31,7 +31,7 @@ from threadpoolctl import threadpool_limits
 
 from pifa_data.camera import decompose, project
 from pifa_data.fitting import Fits, LandmarkFitter, silhouette
-from pifa_data.fitting.fitter import FREEDOM, WEIGHT_OF_OCCLUDED, _State
+from pifa_data.fitting.fitter import FREEDOM, WEIGHT_OF_OCCLUDED, _State, label_weights
 from pifa_data.morphable import MorphableModel
 from pipelines.sources import find_model, load_faces
 
@@ -70,7 +70,7 @@ class Measured(LandmarkFitter):
         out = np.zeros(batch.visibility.shape)
         for first in range(0, len(out), BATCH):
             rows = slice(first, first + BATCH)
-            cameras = fits.params[rows, :8].reshape(-1, 2, 4)
+            cameras = fits.cameras[rows]
             scales, turns, shift = decompose(cameras)
             q = fits.params[rows, 8:] @ self.directions.T
             selection = np.tile(self.fixed[self.order], (len(q), 1))
@@ -78,7 +78,7 @@ class Measured(LandmarkFitter):
             # About the head's middle, and not the image's corner: the fitter's numbers are float32.
             points = batch.points[rows] - (shift + cameras[..., :3] @ self.centre)[:, None]
             points = np.where(batch.visibility[rows, :, None] > 0, points, 0.0).astype(np.float32)[:, self.order]
-            weights = np.choose(batch.visibility[rows], [0.0, WEIGHT_OF_OCCLUDED, 1.0]).astype(np.float32)
+            weights = label_weights(batch.visibility[rows]).astype(np.float32)
             sight = self._look(state, points, weights[:, self.order], batch.kind)
             jacobian = self._jacobian(state, sight, np.sqrt(sight.weights), batch.kind, self.rank)
             flat = jacobian.astype(np.float64).reshape(len(q), -1, 6 + self.rank)
@@ -91,8 +91,8 @@ class Measured(LandmarkFitter):
     def squares(self, batch: Batch, fits: Fits) -> np.ndarray:
         """``(F, L)`` δ = w d²/σ² of every label, 0 where there is none."""
         away = np.where(batch.visibility[..., None] > 0, batch.points - fits.landmarks, 0.0)
-        sigma = decompose(fits.params[:, :8].reshape(-1, 2, 4))[0][:, None] * float(self.sigma)
-        return np.choose(batch.visibility, [0.0, WEIGHT_OF_OCCLUDED, 1.0]) * (away**2).sum(2) / sigma**2
+        sigma = decompose(fits.cameras)[0][:, None] * float(self.sigma)
+        return label_weights(batch.visibility) * (away**2).sum(2) / sigma**2
 
 
 def estimate(model: MorphableModel, batch: Batch, *, tell: bool) -> tuple[float, list[dict[str, float]], Fits]:
@@ -138,7 +138,7 @@ def by_group(fitter: Measured, batch: Batch, fits: Fits) -> dict[str, dict[str, 
 def redrawn(model: MorphableModel, batch: Batch, fits: Fits, sigma: float, freedom: float, seed: int) -> Batch:
     """The faces' labels drawn anew: the same cameras and visibility, coefficients of the prior, known noise."""
     rng = np.random.default_rng(seed)
-    cameras = fits.params[:, :8].reshape(-1, 2, 4)
+    cameras = fits.cameras
     contour, points = model.contours.get(batch.scheme), np.empty_like(batch.points)
     for i, one in enumerate(cameras):
         p = rng.normal(size=model.n_coefficients)

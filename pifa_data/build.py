@@ -105,7 +105,7 @@ def fit_faces(faces: list[Face], fitter: LandmarkFitter, mirrored: bool = False)
 def without_slips(faces: list[Face], fits: Fits, fitter: LandmarkFitter) -> np.ndarray:
     """Visibility ``(F, L)`` uint8 of the labels, 0 for those that lie ``WILD`` from where the fit has them."""
     visibility = np.stack([face.visibility for face in faces])
-    scale, _, _ = decompose(fits.params[:, :8].reshape(-1, 2, 4))
+    scale, _, _ = decompose(fits.cameras)
     away = np.linalg.norm(np.stack([face.landmarks for face in faces]) - fits.landmarks, axis=2)
     # Not "away <= …": a fit that failed (NaN) says nothing of the labels.
     return np.where(away > WILD * (fitter.sigma * scale)[:, None], 0, visibility).astype(np.uint8)
@@ -178,7 +178,7 @@ def build_rows(faces: list[Face], config: PrepConfig, fitter: LandmarkFitter, ro
         "params_mirrored": mirrored.params.astype(np.float32),
         "fit_nme": fits.nme.astype(np.float32),
         "fit_nme_mirrored": mirrored.nme.astype(np.float32),
-        "pose": pose_angles(fits.params[:, :8].reshape(-1, 2, 4)).astype(np.float32),
+        "pose": pose_angles(fits.cameras).astype(np.float32),
         "valid": np.array([f not in failures for f in range(n)]),
     }
     flat = {name: array.reshape(-1, *array.shape[2:]) for name, array in crops.items()}

@@ -209,7 +209,7 @@ def _eval_faces(
                     out.boxes.append(np.full(4, np.nan) if face.box is None else face.box)
                 # The labels' own pose, for the bins by yaw.
                 fits = fit_faces(part, fitter)
-                out.yaw.extend(pose_angles(fits.params[:, :8].reshape(-1, 2, 4))[:, 0].tolist())
+                out.yaw.extend(pose_angles(fits.cameras)[:, 0].tolist())
             advance(batch_size)
     return failed
 

@@ -252,7 +252,7 @@ def fit_batch(faces: list[Face], fitter: LandmarkFitter) -> FittedBatch:
         fits = fit_faces([faces[i] for i in tried], fitter)
     finite = np.isfinite(fits.params).all(1) & np.isfinite(fits.landmarks).all((1, 2)) & np.isfinite(fits.nme)
     fitted = [i for i, good in zip(tried, finite, strict=True) if good]
-    yaw, pitch, roll = np.degrees(pose_angles(fits.params[finite, :8].reshape(-1, 2, 4))).T
+    yaw, pitch, roll = np.degrees(pose_angles(fits.cameras[finite])).T
     rows = {
         "name": np.array([faces[i].id for i in fitted], dtype=str),
         "kind": np.array([faces[i].kind for i in fitted], dtype=str),

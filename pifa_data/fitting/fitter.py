@@ -93,6 +93,20 @@ class Fits:
     plausibility: np.ndarray
     dof: np.ndarray
 
+    @property
+    def cameras(self) -> np.ndarray:
+        """M of each face: ``(F, 2, 4)``."""
+        return self.params[:, :8].reshape(-1, 2, 4)
+
+    def take(self, rows: slice) -> Fits:
+        """The fits of some faces."""
+        return Fits(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+
+def label_weights(visibility: np.ndarray) -> np.ndarray:
+    """Weight of each label by its ``(F, L)`` visibility: ``(F, L)`` float64."""
+    return np.choose(visibility, [0.0, WEIGHT_OF_OCCLUDED, 1.0])
+
 
 @dataclass
 class _State:
@@ -212,12 +226,12 @@ class LandmarkFitter:
             uncertainty in them. What of p is not in q has the prior's.
         """
         centred, centre, spread = normalised(landmarks, visibility > 0)
-        scale, rotation, translation = decompose(fits.params[:, :8].reshape(-1, 2, 4))
+        scale, rotation, translation = decompose(fits.cameras)
         q = fits.params[:, 8:] @ self.directions.T
         selection = np.tile(self.fixed[self.order], (len(q), 1))
-        moved = (translation + fits.params[:, :8].reshape(-1, 2, 4)[..., :3] @ self.centre - centre) / spread[:, None]
+        moved = (translation + fits.cameras[..., :3] @ self.centre - centre) / spread[:, None]
         state = _State(np.arange(len(q)), rotation, scale / spread, moved, q.copy(), selection)
-        weights = np.choose(visibility, [0.0, WEIGHT_OF_OCCLUDED, 1.0]).astype(np.float32)[:, self.order]
+        weights = label_weights(visibility).astype(np.float32)[:, self.order]
         with threadpool_limits(1, "blas"):
             sight = self._look(state, centred[:, self.order].astype(np.float32), weights, kind)
             _, inverse = self._step(state, sight, kind, self.rank)
@@ -231,16 +245,16 @@ class LandmarkFitter:
         freedom, since far points count less. ``benchmarks/noise.py --check`` measures by how much.
         """
         labelled = visibility > 0
-        scale, _, _ = decompose(fits.params[:, :8].reshape(-1, 2, 4))
+        scale, _, _ = decompose(fits.cameras)
         away = np.where(labelled[..., None], landmarks - fits.landmarks, 0.0) / scale[:, None, None]
-        squared = np.choose(visibility, [0.0, WEIGHT_OF_OCCLUDED, 1.0]) * (away**2).sum(2)
+        squared = label_weights(visibility) * (away**2).sum(2)
         weighted = squared * (FREEDOM + 2) / (FREEDOM + squared / float(self.sigma) ** 2)
         return float(weighted.sum()) / self.size**2, float(2 * labelled.sum() - fits.dof.sum() - 6 * len(scale))
 
     def _fit_block(self, landmarks: np.ndarray, visibility: np.ndarray, kind: str, first: int) -> Fits:
         labelled = visibility > 0
         centred, centre, spread = normalised(landmarks, labelled)
-        weights = np.choose(visibility, [0.0, WEIGHT_OF_OCCLUDED, 1.0]).astype(np.float32)
+        weights = label_weights(visibility).astype(np.float32)
         starts = self.starts[kind].starts(centred[..., 0] + 1j * centred[..., 1], weights, APART)
 
         u, weights = centred[:, self.order].astype(np.float32), weights[:, self.order]

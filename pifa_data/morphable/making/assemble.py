@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pifa_data.morphable.making.expressions import expression_modes
+from pifa_data.morphable.making.expressions import expression_mirror, expression_modes
 from pifa_data.morphable.making.labels import Labels
 from pifa_data.morphable.making.population import Deformations, Population, mean_face, smooth_deformations
-from pifa_data.morphable.making.surface import Surface, make_surface, reflected, warp
+from pifa_data.morphable.making.surface import Surface, make_surface, warp
 from pifa_data.morphable.mapping import complete_model
 from pifa_data.morphable.model import MorphableModel
 
@@ -37,12 +37,12 @@ def deformed_parts(sculpted: Surface | None = None) -> Parts:
         sculpted: what ``make_surface`` gives, if it is there already.
     """
     sculpted = sculpted or make_surface()
-    names, offsets = expression_modes(sculpted)[:2]
+    names, offsets = expression_modes(sculpted)
     landmarks = sculpted.vertices[sculpted.landmarks] * [1.0, 1.0, DEEPER]
     surface = warp(sculpted, landmarks)
-    symmetric = np.array([np.allclose(reflected(one, surface.mirror), one, atol=1e-6) for one in offsets])
-    expression = Deformations(EXPRESSION_SIZE * offsets, np.where(symmetric, 1, -1))
-    return surface, smooth_deformations(surface, SYMMETRIC, ASYMMETRIC), expression, tuple(names)
+    _, signs = expression_mirror()
+    expression = Deformations(EXPRESSION_SIZE * offsets, signs.astype(int))
+    return surface, smooth_deformations(surface, SYMMETRIC, ASYMMETRIC), expression, names
 
 
 def balanced(labels: Labels) -> Labels:

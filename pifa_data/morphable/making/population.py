@@ -13,12 +13,12 @@ are as likely, and expressions are uncorrelated with each other and with who it 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from pifa_data.fitting.fitter import Fits, LandmarkFitter, _State
+from pifa_data.fitting.fitter import LandmarkFitter, _State
 from pifa_data.morphable.contours import contour_lines
 from pifa_data.morphable.making.labels import Labels
 from pifa_data.morphable.making.surface import Surface, symmetrized
@@ -78,8 +78,8 @@ def smooth_deformations(surface: Surface, symmetric: int, asymmetric: int) -> De
     position = np.full(len(surface.vertices), -1)
     position[chosen] = np.arange(len(chosen))
     partner = position[surface.mirror[chosen]]
-    carry = np.linalg.solve(_kernel(at, at) + 1e-6 * np.eye(len(at)), _kernel(at, surface.vertices)).T  # (V, m)
     kernel = _kernel(at, at)
+    carry = np.linalg.solve(kernel + 1e-6 * np.eye(len(at)), _kernel(at, surface.vertices)).T  # (V, m)
     bases = {fold: _folded_basis(kernel, partner, fold, at[:, 0] >= 0) for fold in (-1, 1)}
     modes, signs = [], []
     for sign, count in ((1, symmetric), (-1, asymmetric)):
@@ -231,8 +231,7 @@ def _expectation(fitter: LandmarkFitter, labels: Labels) -> tuple[np.ndarray, np
     first, second = np.zeros(fitter.rank), np.zeros((fitter.rank, fitter.rank))
     for i in range(0, len(labels.points), BATCH):
         rows = slice(i, i + BATCH)
-        part = Fits(*(getattr(fits, f.name)[rows] for f in fields(Fits)))
-        q, covariance = fitter.posterior(labels.points[rows], labels.visibility[rows], "2d", part)
+        q, covariance = fitter.posterior(labels.points[rows], labels.visibility[rows], "2d", fits.take(rows))
         first += q.sum(0)
         second += q.T @ q + covariance.sum(0, dtype=np.float64)
     n = len(labels.points)
