@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy as np
 from pifa_data.errors import AnnotationError
 from pifa_data.faces import Face, Skipped
 from pifa_data.readers.base import Format, inside
+from pifa_data.readers.numbers import parse_numbers
 from pifa_data.schemes import SCHEMES, Scheme, scheme_of_count
 
 _NAME = re.compile(r"^(?:(?P<split>train|training|val|validation|test)_)?(?P<subject>.+?)(?:_\d+)?$")
@@ -62,7 +64,7 @@ def _is_header(row: list[str]) -> bool:
 
 
 def _renamed(face: Face | Skipped, name: str) -> Face | Skipped:
-    return type(face)(**{**face.__dict__, "id": name})
+    return replace(face, id=name)
 
 
 def _scheme(row: list[str]) -> Scheme | None:
@@ -75,18 +77,18 @@ def _face(row: list[str], line: int, images: Path, scheme: Scheme | None) -> Fac
         known = ", ".join(f"{2 * len(s) + 1} ({s.name})" for s in ([scheme] if scheme else SCHEMES.values()))
         return Skipped(name, f"keypoints.csv line {line}: expected {known} columns, found {len(row)}")
     try:
-        landmarks = np.array([float(cell) for cell in row[1:]], dtype=np.float64).reshape(-1, 2)
+        landmarks = parse_numbers(",".join(row[1:]), ",").reshape(-1, 2)
     except ValueError:
         return Skipped(name, f"keypoints.csv line {line}: a coordinate is not a number")
     try:
-        image = inside(images, name)
+        image = inside(str(images), name)
     except AnnotationError as error:
         return Skipped(name, f"keypoints.csv line {line}: {error}")
     path = Path(name)
     match = _NAME.match(path.parent.name if path.stem.isdigit() and path.parent.name else path.stem)
     return Face(
         id=name,
-        image=image,
+        file=image,
         landmarks=landmarks,
         visibility=np.full(len(landmarks), 2, np.uint8),
         scheme=scheme.name,
@@ -100,5 +102,7 @@ FORMAT = Format(
     name="keypoints-csv",
     layout="a folder with keypoints.csv (file name, x0, y0, x1, y1, … of one scheme's points) and images/",
     read=read,
+    schemes=tuple(SCHEMES),
+    tried="originals",
     matches=lambda path: path.is_dir() and (path / "keypoints.csv").is_file(),
 )

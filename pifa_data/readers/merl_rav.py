@@ -82,7 +82,7 @@ def _read_split(pose: Path, split: str) -> Iterator[Face | Skipped]:
         image = next((stem + suffix for suffix in IMAGE_SUFFIXES if stem + suffix in beside), f"{stem}.jpg")
         yield Face(
             id=id_,
-            image=folder / image,
+            file=f"{folder}/{image}",
             landmarks=landmarks,
             visibility=visibility,
             scheme="ibug68",
@@ -126,5 +126,7 @@ FORMAT = Format(
     name="merl-rav",
     layout="MERL-RAV's folder merl_rav_labels, labels alone: {frontal,left,…}/{trainset,testset}/labels/*.pts",
     read=read,
+    schemes=("ibug68",),
+    tried="originals",
     matches=lambda path: path.is_dir() and bool(_folders(path)),
 )

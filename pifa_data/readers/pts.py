@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
 import numpy as np
 
 from pifa_data.errors import AnnotationError
+from pifa_data.readers.numbers import parse_rows
 
 _LARGEST = 64 * 1024
 """Bytes of one file; 68 rows take about 2 KB."""
@@ -29,14 +29,12 @@ def read_points(path: Path, n_points: int = 68) -> np.ndarray:
         if len(data) > _LARGEST:
             raise AnnotationError(f"{path}: larger than {_LARGEST} bytes, not a .pts file")
         body = data.decode("ascii").split("{", 1)[1].split("}", 1)[0]
-        rows = [row.split() for row in body.strip().splitlines()]
-        lengths = set(map(len, rows))
-        if len(rows) != n_points or lengths != {2}:
-            found = " or ".join(map(str, sorted(lengths))) or "no"
+        rows = parse_rows(body)
+        if rows.shape != (n_points, 2):
             raise AnnotationError(
-                f"{path}: expected {n_points} rows of (x, y), found {len(rows)} rows of {found} numbers"
+                f"{path}: expected {n_points} rows of (x, y), found {len(rows)} rows of {rows.shape[1]} numbers"
             )
-        return np.array(list(map(float, itertools.chain.from_iterable(rows)))).reshape(-1, 2)
+        return rows
     except (IndexError, ValueError, OSError) as error:
         if isinstance(error, AnnotationError):
             raise

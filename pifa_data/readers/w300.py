@@ -52,7 +52,7 @@ def read(path: Path) -> Iterator[Face | Skipped]:
                 continue
             yield Face(
                 id=id_,
-                image=Path(folder) / image,
+                file=f"{folder}/{image}",
                 landmarks=landmarks,
                 visibility=np.full(68, 2, np.uint8),
                 scheme="ibug68",
@@ -68,5 +68,7 @@ FORMAT = Format(
     name="300w",
     layout="a folder (and folders below it) of images with a 68-point .pts file beside each",
     read=read,
+    schemes=("ibug68",),
+    tried="originals",
     matches=lambda path: path.is_dir() and not merl_rav.FORMAT.matches(path) and any(path.glob("**/*.pts")),
 )

@@ -196,8 +196,8 @@ def test_sources_by_format_and_by_look(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match="no known format"):
         parse_source(str(tmp_path), FORMATS)
     (tmp_path / "keypoints.csv").write_text(GOOD + "\n")
-    assert parse_source(str(tmp_path), FORMATS)[0].name == "keypoints-csv"
-    assert parse_source(f"keypoints-csv:{tmp_path / 'keypoints.csv'}", FORMATS)[1].name == "keypoints.csv"
+    assert parse_source(str(tmp_path), FORMATS).format.name == "keypoints-csv"
+    assert parse_source(f"keypoints-csv:{tmp_path / 'keypoints.csv'}", FORMATS).path.name == "keypoints.csv"
     (tmp_path / "a.pts").write_text(pts())
     with pytest.raises(AnnotationError, match="keypoints-csv and 300w"):
         parse_source(str(tmp_path), FORMATS)

@@ -81,7 +81,7 @@ def test_folders_are_poses_and_splits(tmp_path: Path) -> None:
     ]
     assert [face.id for face in read(tmp_path, split="test")] == ["frontal/a", "right/d"]
     assert [face.id for face in read(tmp_path / "left")] == ["left/c_2"]  # one pose, the same names
-    assert parse_source(str(tmp_path), FORMATS)[0].name == "merl-rav"
+    assert parse_source(str(tmp_path), FORMATS).format.name == "merl-rav"
 
 
 def test_images_beside_the_labels_are_found(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     put(tmp_path, "image.pts")
     with pytest.raises(AnnotationError, match="frontal, lefthalf, left, righthalf, right"):
         read(tmp_path)
-    assert parse_source(str(tmp_path), FORMATS)[0].name == "300w"
+    assert parse_source(str(tmp_path), FORMATS).format.name == "300w"
 
 
 def test_a_name_in_both_splits_is_read_once(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_name_in_both_splits_is_read_once(tmp_path: Path) -> None:
         (pts(np.where(np.arange(68)[:, None] == 9, -np.inf, SIGNED)), "finite"),
         (pts(np.where(np.arange(68)[:, None] == 9, 1e300, SIGNED)), "pixels out"),
         (pts(np.full((68, 2), 7.0)), "one point"),
-        ("{", "expected 68 rows of (x, y), found 0"),
+        ("{", "found 0 rows"),
         ("no braces", "no {...} block"),
         ("{" * 100_000, "larger than"),
         (b"\xff\xfe{}", "not a .pts file"),
@@ -184,7 +184,7 @@ def test_any_change_gives_faces_or_our_errors(
 
 def test_the_real_labels(shared_data: Path) -> None:
     root = shared_data / "aflw" / "merl_rav_labels"
-    assert parse_source(str(root), FORMATS)[0].name == "merl-rav"
+    assert parse_source(str(root), FORMATS).format.name == "merl-rav"
     hidden = {}
     for pose, count in {"frontal": 500, "left": 2080, "lefthalf": 1180, "righthalf": 1221}.items():
         limit = 500 if pose == "frontal" else None
