@@ -1,72 +1,42 @@
-"""The charts of ``pifa fit --report``: SVG twice each, for a light and for a dark page."""
+"""The charts of ``pifa fit --report``."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipelines.fit_report import data_address
+from pipelines.charts import Chart, Theme, draw_poses, make_chart
 from pipelines.fits import FitTable
 
 PERCENTILES = (50, 90, 95, 99)
 
 
-@dataclass(frozen=True)
-class Chart:
-    """One chart: what it shows, for those who can't see it, and its two data addresses."""
-
-    title: str
-    text: str
-    light: str
-    dark: str
-
-
-@dataclass(frozen=True)
-class _Theme:
-    ink: str
-    faint: str
-    fill: str
-    accent: str
-    second: str
-
-
-_LIGHT = _Theme(ink="#22262e", faint="#c9ced8", fill="#3b76d6", accent="#c2410c", second="#6d4bc4")
-_DARK = _Theme(ink="#dfe3ea", faint="#3d4450", fill="#6fa3ff", accent="#ffa05c", second="#b79bff")
-
-_Draw = Callable[[Figure, _Theme], None]
-
-
 def draw_charts(table: FitTable) -> list[Chart]:
     """Errors, pose, error over yaw, plausibility."""
     nme = table.nme
+    poses = np.stack([table.yaw, table.pitch, table.roll], axis=1)
     ranks = ", ".join(f"{p} % of the faces below {np.percentile(nme, p):.2f} %" for p in PERCENTILES)
     known = table.plausibility[np.isfinite(table.plausibility)]
     middle = f"median {np.median(known):.2f}" if len(known) else "not known"
     return [
-        _chart(
+        make_chart(
             "Fit error", f"Fit error in percent of the tight box: {ranks}.", (10, 3.1), lambda f, t: _errors(f, t, nme)
         ),
-        _chart(
+        make_chart(
             "Pose of the fits",
             f"Histograms of yaw (median {np.median(table.yaw):.0f}°), pitch (median {np.median(table.pitch):.0f}°) and "
             f"roll (median {np.median(table.roll):.0f}°).",
             (10, 2.7),
-            lambda f, t: _poses(f, t, table),
+            lambda f, t: draw_poses(f, t, poses),
         ),
-        _chart(
+        make_chart(
             "Fit error over yaw",
             "Each face's error over its yaw, with median and 90th percentile in bands of 10°.",
             (6.2, 3.2),
             lambda f, t: _yaw_error(f, t, table.yaw, nme),
         ),
-        _chart(
+        make_chart(
             "Plausibility",
             f"Histogram of squared coefficients over degrees of freedom; 1 is as the prior says; {middle}.",
             (3.8, 3.2),
@@ -75,41 +45,7 @@ def draw_charts(table: FitTable) -> list[Chart]:
     ]
 
 
-def _chart(title: str, text: str, size: tuple[float, float], draw: _Draw) -> Chart:
-    return Chart(title, text, _render(size, draw, _LIGHT), _render(size, draw, _DARK))
-
-
-def _render(size: tuple[float, float], draw: _Draw, theme: _Theme) -> str:
-    settings: Any = {
-        "font.size": 9,
-        "text.color": theme.ink,
-        "axes.labelcolor": theme.ink,
-        "axes.edgecolor": theme.faint,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.axisbelow": True,
-        "axes.grid": True,
-        "grid.color": theme.faint,
-        "grid.linewidth": 0.5,
-        "xtick.color": theme.ink,
-        "ytick.color": theme.ink,
-        "xtick.labelcolor": theme.ink,
-        "ytick.labelcolor": theme.ink,
-        "legend.frameon": False,
-        "svg.hashsalt": "pifa",  # the same bytes for the same numbers
-    }
-    with matplotlib.rc_context(settings):
-        figure = Figure(figsize=size, layout="constrained")
-        figure.patch.set_alpha(0)
-        draw(figure, theme)
-        for axes in figure.axes:
-            axes.patch.set_alpha(0)
-        file = io.BytesIO()
-        figure.savefig(file, format="svg", dpi=160, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    return data_address("image/svg+xml", file.getvalue())
-
-
-def _errors(figure: Figure, theme: _Theme, nme: np.ndarray) -> None:
+def _errors(figure: Figure, theme: Theme, nme: np.ndarray) -> None:
     left, right = figure.subplots(1, 2)
     # A few fits gone astray would squeeze all others into one bar; they are counted at the end of the axis.
     end = max(1.5 * float(np.percentile(nme, 99)), 1e-3)
@@ -133,19 +69,7 @@ def _errors(figure: Figure, theme: _Theme, nme: np.ndarray) -> None:
     right.set(xlim=(0, end), ylim=(0, 101), xlabel="error, % of the tight box", ylabel="faces below, %")
 
 
-def _poses(figure: Figure, theme: _Theme, table: FitTable) -> None:
-    for axes, name, limit in zip(figure.subplots(1, 3), ("yaw", "pitch", "roll"), (120, 60, 60), strict=True):
-        angles = getattr(table, name)
-        # A few fits gone astray shall not squeeze the others: what lies beyond is counted at the ends.
-        end = limit if np.percentile(np.abs(angles), 99.5) <= limit else 180
-        axes.hist(
-            np.clip(angles, -end, end), bins=end // 3 * 2 if end < 180 else 72, range=(-end, end), color=theme.fill
-        )
-        axes.axvline(0, color=theme.accent, lw=0.8)
-        axes.set(xlabel=f"{name}, degrees", xlim=(-end, end), ylabel="faces" if name == "yaw" else "")
-
-
-def _yaw_error(figure: Figure, theme: _Theme, yaw: np.ndarray, nme: np.ndarray) -> None:
+def _yaw_error(figure: Figure, theme: Theme, yaw: np.ndarray, nme: np.ndarray) -> None:
     axes: Axes = figure.subplots()
     end = max(1.5 * float(np.percentile(nme, 99)), 1e-3)
     # Drawn as pixels: a hundred thousand marks would be a page of many megabytes.
@@ -167,7 +91,7 @@ def _yaw_error(figure: Figure, theme: _Theme, yaw: np.ndarray, nme: np.ndarray) 
     axes.legend(loc="upper center", ncols=2, fontsize=8)
 
 
-def _plausibility(figure: Figure, theme: _Theme, known: np.ndarray) -> None:
+def _plausibility(figure: Figure, theme: Theme, known: np.ndarray) -> None:
     axes: Axes = figure.subplots()
     end = max(2.0, 1.2 * float(np.percentile(known, 99))) if len(known) else 2.0
     axes.hist(np.minimum(known, end), bins=50, range=(0, end), color=theme.second)

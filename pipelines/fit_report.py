@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from pifa_data.boxes import Square
@@ -20,8 +18,8 @@ from pifa_data.faces import Face
 from pifa_data.images import CropSource, read_image
 from pifa_data.morphable import MorphableModel
 from pifa_data.schemes import get_scheme
-from pifa_data.version import VERSION
-from pipelines.fits import FitSummary, FitTable, write_whole
+from pipelines.fits import FitSummary, FitTable
+from pipelines.pages import SLATE, picture_address, write_page
 from pipelines.progress import progress
 
 WORST, LEAST_PLAUSIBLE, SAMPLE = 24, 12, 12
@@ -33,7 +31,6 @@ MOST_GROUPS = 12
 
 YAW_BANDS = ((0, 30), (30, 60), (60, 90), (90, 181))
 _TILE = 300  # units of a drawing, and pixels of the pictures in it
-_SLATE = (52, 58, 68)  # behind meshes without a photo; reads well on a light and on a dark page
 
 
 @dataclass
@@ -79,9 +76,7 @@ def write_report(
     Raises:
         OSError: no space, or no right to write.
     """
-    import jinja2  # not needed by a run without a report
-
-    from pipelines.fit_charts import draw_charts
+    from pipelines.fit_charts import draw_charts  # Matplotlib is not needed by a run without a report
 
     lists = {
         "Worst fits": chosen.worst,
@@ -96,16 +91,9 @@ def write_report(
                 tiles.append(draw_tile(face, table, row, model))
                 advance(1)
             sections.append({"title": title, "tiles": tiles})
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pipelines"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["shown"] = shown
-    page = environment.get_template("fit_report.html.j2").render(
-        version=VERSION,
+    write_page(
+        path,
+        "fit_report.html.j2",
         sources=sources,
         summary=summary,
         model=model,
@@ -119,13 +107,6 @@ def write_report(
         tile=_TILE,
         skipped=summary.reasons[:LARGEST_TABLE],
     )
-    write_whole(path, lambda file: file.write(page.encode()))
-
-
-def shown(text: str, longest: int = 160) -> str:
-    """Foreign text as a page can show it: no control character, none that turns the writing round, no mile of it."""
-    clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[: longest + 1])
-    return clean if len(clean) <= longest else f"{clean[:longest]}…"
 
 
 @dataclass(frozen=True)
@@ -208,9 +189,9 @@ def draw_tile(face: Face, table: FitTable, row: int, model: MorphableModel) -> T
     at, where = np.round(square.to_crop(face.landmarks), 1), np.round(square.to_crop(fitted), 1)
     try:
         crop = CropSource(read_image(face.image), square).crop(square)
-        photo = _jpeg(crop)
+        photo = picture_address(crop)
     except ImageError:
-        crop, photo = np.full((_TILE, _TILE, 3), _SLATE, np.uint8), ""
+        crop, photo = np.full((_TILE, _TILE, 3), SLATE, np.uint8), ""
     view = params[:8].reshape(2, 4)
     vertices = model.vertices(params[8:])
     scale, turn, _ = decompose(view)
@@ -231,7 +212,7 @@ def draw_tile(face: Face, table: FitTable, row: int, model: MorphableModel) -> T
         plausibility=float(table.plausibility[row]),
         flags=flags,
         photo=photo,
-        mesh=_jpeg(mesh),
+        mesh=picture_address(mesh),
         labels=[(*at[i], "seen" if face.visibility[i] == 2 else "covered") for i in np.flatnonzero(labelled)],
         fitted=[(*where[i], "fit" if labelled[i] else "guess") for i in range(len(where))],
         misses=[(*at[i], *where[i]) for i in np.flatnonzero(labelled)],
@@ -257,15 +238,3 @@ def _strokes(points: np.ndarray, scheme: str) -> list[str]:
             chain.append(chain[0])
         lines.append(" ".join(f"{points[i][0]},{points[i][1]}" for i in chain))
     return lines
-
-
-def _jpeg(image: np.ndarray) -> str:
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 82])
-    if not done:
-        raise ImageError("a picture of the report can't be encoded")
-    return data_address("image/jpeg", data.tobytes())
-
-
-def data_address(kind: str, data: bytes) -> str:
-    """The data as an address that holds it whole."""
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

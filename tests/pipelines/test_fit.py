@@ -25,8 +25,9 @@ from pifa_data.morphable import MorphableModel
 from pifa_data.readers import FORMATS, read_faces
 from pipelines import fit as fit_pipeline
 from pipelines.fit import fit_batch, run_fit
-from pipelines.fit_report import SAMPLE, WORST, Shortlists, shown
+from pipelines.fit_report import SAMPLE, WORST, Shortlists
 from pipelines.fits import write_whole
+from pipelines.pages import shown
 
 COLUMNS = {
     *("name", "kind", "split", "params", "landmarks", "nme", "residual", "yaw", "pitch", "roll"),
