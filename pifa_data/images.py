@@ -1,14 +1,26 @@
-"""Reading images whole or not at all, and resampling crops from them."""
+"""Reading images whole or not at all, and resampling crops from them.
+
+An image may lie within a MATLAB file of version 7.3, as COFW's do: ``COFW_test_color.mat/IsT/17`` is the image that
+MATLAB calls ``IsT{17}``.
+"""
 
 from __future__ import annotations
 
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
 
 from pifa_data.boxes import Square
 from pifa_data.errors import ImageError
+from pifa_data.image_header import read_size
+from pifa_data.matfile import Damaged, open_file
 
 LARGEST_FILE = 256 * 2**20
 """Bytes. A photograph is far smaller; reading more is refused before it fills the memory."""
@@ -16,28 +28,116 @@ LARGEST_FILE = 256 * 2**20
 LARGEST_SIDE = 32766
 """Pixels. OpenCV's warp counts them in 16 bits."""
 
+LARGEST_PIXELS = 2**27
+"""Width times height: the largest cameras have 1.5e8, and such an image takes 0.4 GB. A file of a few kilobytes can
+claim any number, so the header is asked before anything is decoded."""
 
-def read_image(path: Path) -> np.ndarray:
+
+def read_image(path: str | Path) -> np.ndarray:
     """Read an image as ``(H, W, 3)`` uint8 RGB, turned upright where its EXIF data says so.
 
     Raises:
-        ImageError: missing, not an image, or cut short.
+        ImageError: missing, not an image, cut short, or too large.
     """
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise ImageError(f"{path}: larger than {LARGEST_FILE >> 20} MB; refused")
-        data = path.read_bytes()
+        with _open(path) as file:
+            if os.fstat(file.fileno()).st_size > LARGEST_FILE:
+                raise ImageError(f"{path}: larger than {LARGEST_FILE >> 20} MB; refused")
+            data = file.read(LARGEST_FILE)
+    except NotADirectoryError:
+        return _within(path)
+    return decode_image(data, str(path))
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Width and height of an image as ``read_image`` would give it, from its header alone.
+
+    Raises:
+        ImageError: missing, not an image, or too large.
+    """
+    try:
+        with _open(path) as file:
+            return _checked_size(file, str(path)) or read_image(path).shape[1::-1]
+    except NotADirectoryError:
+        return _size_within(path)
+
+
+def image_exists(path: str | Path) -> bool:
+    """Whether there is such a file, or such a cell of a MATLAB file; it may be damaged."""
+    try:
+        return stat.S_ISREG(Path(path).stat().st_mode)
+    except NotADirectoryError:
+        try:
+            return bool(_size_within(path))
+        except ImageError:
+            return False
+    except (OSError, ValueError):
+        return False
+
+
+def _within(path: str | Path) -> np.ndarray:
+    """``read_image`` of a cell of a MATLAB file."""
+    height, width = _size_within(path)[::-1]
+    with _cell(path) as node:
+        image = np.ascontiguousarray(node[()].T)
+    return image if image.shape == (height, width, 3) else np.repeat(image[..., None], 3, axis=2)
+
+
+def _size_within(path: str | Path) -> tuple[int, int]:
+    with _cell(path) as node:
+        # MATLAB turns over what it stores: (3, width, height), or (width, height) of a grey image.
+        shape = node.shape
+        if node.dtype != np.uint8 or len(shape) not in (2, 3) or shape[:-2] not in ((), (3,)) or not node.size:
+            raise ImageError(f"{path}: expected an image, found {node.dtype} {shape[::-1]}")
+    return _checked(shape[-2:], str(path))
+
+
+@contextmanager
+def _cell(path: str | Path) -> Iterator[Any]:
+    """The data set (h5py) that a path ``FILE/NAME/NUMBER`` means."""
+    path = Path(path)
+    file, name, number = path.parent.parent, path.parent.name, path.name
+    if not (file.is_file() and number.isascii() and number.isdigit() and len(number) < 10):
+        raise ImageError(f"{path}: not a folder, nor a cell of a MATLAB file as FILE.mat/NAME/NUMBER")
+    from pifa_data.mat73 import open_cell
+
+    try:
+        with open_cell(str(file), name, int(number) - 1) as node:
+            yield node
+    except Damaged as error:
+        raise ImageError(f"{path}: {error}") from error
+
+
+def _open(path: str | Path) -> BinaryIO:
+    """Raises ``NotADirectoryError`` where a folder of the path is a file, else ``ImageError``."""
+    try:
+        return open_file(path)
+    except NotADirectoryError:
+        raise
     except OSError as error:
         raise ImageError(f"{path}: {error.strerror or error}") from error
-    except ValueError as error:  # a NUL in the name
-        if isinstance(error, ImageError):
-            raise
+    except ValueError as error:  # a NUL in the name, or no regular file
         raise ImageError(f"{str(path)!r}: {error}") from error
-    return decode_image(data, str(path))
+
+
+def _checked_size(file: BinaryIO, name: str) -> tuple[int, int] | None:
+    """The size from the header, None for a format that only OpenCV knows."""
+    size = read_size(file)
+    return None if size is None else _checked(size, name)
+
+
+def _checked(size: tuple[int, int], name: str) -> tuple[int, int]:
+    if size[0] * size[1] > LARGEST_PIXELS or max(size) > LARGEST_SIDE:
+        raise ImageError(
+            f"{name}: expected at most {LARGEST_PIXELS} pixels and sides of at most {LARGEST_SIDE}, "
+            f"found {size[0]} × {size[1]}; scale it down"
+        )
+    return size
 
 
 def decode_image(data: bytes, name: str) -> np.ndarray:
     """As ``read_image``, of a file's bytes."""
+    _checked_size(io.BytesIO(data), name)
     # OpenCV decodes a JPEG or PNG that was cut short to a half-grey picture without an error.
     if _cut_short(data):
         raise ImageError(f"{name}: the image file is cut short; copy it again")
@@ -47,10 +147,8 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
         raise ImageError(f"{name}: the image can't be decoded ({error.err})") from error
     if image is None:
         raise ImageError(f"{name}: not an image that OpenCV can read")
-    if max(image.shape[:2]) > LARGEST_SIDE:
-        raise ImageError(
-            f"{name}: expected sides of at most {LARGEST_SIDE} pixels, found {image.shape[:2]}; scale it down"
-        )
+    if max(image.shape[:2]) > LARGEST_SIDE:  # of a format whose header is not read
+        raise ImageError(f"{name}: expected sides of at most {LARGEST_SIDE}, found {image.shape[:2]}; scale it down")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 

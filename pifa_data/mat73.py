@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from pifa_data.matfile import DEEPEST, Damaged, Limit
+from pifa_data.errors import PifaError
+from pifa_data.matfile import DEEPEST, MOST_VALUES, Damaged, Limit
 
 _NUMBERS = {"double": "f8", "single": "f4", "logical": "?"}
 _NUMBERS.update({f"{sign}int{8 * size}": f"{sign or 'i'}{size}" for sign in ("", "u") for size in (1, 2, 4, 8)})
@@ -16,37 +18,44 @@ _NUMBERS.update({f"{sign}int{8 * size}": f"{sign or 'i'}{size}" for sign in ("",
 
 def read_hdf5(path: str, names: Collection[str], limit: Limit) -> dict[str, np.ndarray]:
     """Those of the top-level arrays ``names`` that the file has, as ``read_mat`` gives them."""
+    with _open(path) as file:
+        return {name: _value(file, _member(file, name), limit, 0) for name in names if name in file}
+
+
+@contextmanager
+def open_cell(path: str, name: str, number: int) -> Iterator[Any]:
+    """The h5py data set of one cell, counted from 0 in MATLAB's order, of a top-level cell array; not yet read."""
+    import h5py
+
+    with _open(path) as file:
+        node = _member(file, name) if name in file else None
+        if not isinstance(node, h5py.Dataset) or node.dtype != h5py.ref_dtype or not _own(node):
+            raise Damaged(f"expected a cell array {name}")
+        if not 0 <= number < node.size <= MOST_VALUES:
+            raise Damaged(f"{name} has {node.size} cells, numbered from 1")
+        cell = file[node[()].ravel()[number]]
+        if not isinstance(cell, h5py.Dataset) or not _own(cell):
+            raise Damaged("expected an array in this file, found something else; refused")
+        yield cell
+
+
+@contextmanager
+def _open(path: str) -> Iterator[Any]:
     import h5py  # 0.1 s, and only here
 
     try:
         with h5py.File(path, "r") as file:
-            return {name: _value(file, _member(file, name), limit, 0) for name in names if name in file}
-    except Damaged:
+            yield file
+    except (PifaError, Damaged):
         raise
     except Exception as error:
         # HDF5 meets damage with errors of many kinds, most of them RuntimeError, KeyError and OSError.
         raise Damaged(f"not a .mat file of version 7.3, or a damaged one ({error})") from error
 
 
-def read_cell(path: str, name: str, number: int, limit: Limit) -> np.ndarray:
-    """One cell, counted from 0 in MATLAB's order, of a top-level cell array."""
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            if name not in file:
-                raise Damaged(f"has no array {name}")
-            node = _member(file, name)
-            if not isinstance(node, h5py.Dataset) or node.dtype != h5py.ref_dtype:
-                raise Damaged(f"{name}: expected a cell array")
-            if number >= node.size:
-                raise Damaged(f"{name}: has {node.size} cells, no number {number}")
-            limit.take(8 * node.size)
-            return _value(file, file[node[()].ravel()[number]], limit, 1)
-    except Damaged:
-        raise
-    except Exception as error:
-        raise Damaged(f"not a .mat file of version 7.3, or a damaged one ({error})") from error
+def _own(node: Any) -> bool:
+    """Whether a data set's numbers stand in this file: others may name any file."""
+    return node.shape is not None and node.external is None and not node.is_virtual
 
 
 def _member(group: Any, name: str) -> Any:
@@ -68,7 +77,7 @@ def _value(file: Any, node: Any, limit: Limit, depth: int) -> np.ndarray:
     kind = kind.decode("latin-1") if isinstance(kind, bytes) else ""
     if isinstance(node, h5py.Group):
         return _struct(file, node, limit, depth)
-    if not isinstance(node, h5py.Dataset) or node.external is not None or node.is_virtual or node.shape is None:
+    if not isinstance(node, h5py.Dataset) or not _own(node):
         raise Damaged("expected an array in this file, found something else; refused")
     limit.take(node.size * 8)
     if node.attrs.get("MATLAB_empty", 0):

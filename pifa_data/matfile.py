@@ -46,7 +46,7 @@ _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f
 """Types of stored numbers: miINT8 … miUINT64."""
 
 _CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
-"""Types of arrays in MATLAB: mxDOUBLE_CLASS … mxUINT64_CLASS. Numbers are stored in the smallest type that holds them."""
+"""Types of arrays: mxDOUBLE_CLASS … mxUINT64_CLASS. Their numbers are stored in the smallest type that holds them."""
 
 _TEXTS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
 _CELL, _STRUCT, _CHAR = 1, 2, 4
@@ -115,7 +115,7 @@ def open_file(path: str | Path) -> BinaryIO:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise Damaged("not a regular file")
-    return open(descriptor, "rb")
+    return os.fdopen(descriptor, "rb")
 
 
 def _version(head: bytes) -> float:
@@ -302,27 +302,31 @@ class _Parser:
 
     def _text(self, shape: tuple[int, ...], count: int) -> np.ndarray:
         kind, start, length = self._element()
-        if kind not in _TEXTS or len(shape) != 2:
-            raise Damaged(f"damaged: a text of type {kind} and shape {shape}")
+        if kind not in _TEXTS:
+            raise Damaged(f"damaged: expected a text, found type {kind}")
         self._limit.take(8 * length)
         coding = _TEXTS[kind]
         if coding in ("utf-16", "utf-32"):
             coding += "-le" if self._order == "<" else "-be"
         text = self._data[start : start + length].decode(coding, errors="replace")
-        if shape[0] == 1:  # the count may be of UTF-16's units, or of bytes
-            return np.array([text])
+        if math.prod(shape[:-1]) == 1:  # the count may be of UTF-16's units, or of bytes
+            return np.array(text).reshape(shape[:-1])
         if len(text) != count:
             raise Damaged(f"damaged: a text of shape {shape} has {len(text)} letters")
-        return np.array([text[row :: shape[0]] for row in range(shape[0])] if count else [], dtype=str)
+        rows = len(text) // shape[-1] if shape[-1] else 0
+        return np.array([text[row::rows] for row in range(rows)], dtype=str).reshape(
+            shape[:-1] if rows else 0, order="F"
+        )
 
     def _struct(self, shape: tuple[int, ...], count: int, depth: int) -> np.ndarray:
         widths = self._numbers()
-        kind, start, length = self._element()
+        _, start, length = self._element()
         width = int(widths[0]) if len(widths) else 0
         if not 0 < width <= 256 or length % width:
             raise Damaged(f"damaged: names of fields are {length} bytes long, {width} each")
         names = [
-            self._data[at : at + width].partition(b"\0")[0].decode("latin-1") for at in range(start, start + length, width)
+            self._data[at : at + width].partition(b"\0")[0].decode("latin-1")
+            for at in range(start, start + length, width)
         ]
         if len(names) > 1000:
             raise Damaged(f"a struct of {len(names)} fields; refused")
