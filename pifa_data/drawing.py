@@ -85,19 +85,25 @@ def mesh_depth(points: np.ndarray, depth: np.ndarray, triangles: np.ndarray, sha
     return picture
 
 
-def draw_numbers(image: np.ndarray, points: np.ndarray, hidden: np.ndarray) -> np.ndarray:
-    """Draw ``(L, 2)`` points with their numbers, those ``hidden`` dimmed and first, so that they cover nothing."""
+def draw_numbers(
+    image: np.ndarray, points: np.ndarray, hidden: np.ndarray, numbers: np.ndarray | None = None
+) -> np.ndarray:
+    """Draw ``(L, 2)`` points with their ``numbers`` (default: 0, 1, 2, …).
+
+    Those ``hidden`` are dimmed and come first, so that they cover nothing.
+    """
     picture = image.copy()
     scale = max(image.shape[:2]) / 1200
     for i in np.argsort(~hidden, kind="stable"):
         x, y = (int(v) for v in np.round(points[i]))
+        name = str(i if numbers is None else numbers[i])
         colour = (120, 90, 90) if hidden[i] else GREEN
         cv2.circle(picture, (x, y), max(1, round(3 * scale)), colour, -1, cv2.LINE_AA)
         at = (x + round(4 * scale), y - round(4 * scale))
         text = (150, 130, 110) if hidden[i] else (255, 235, 60)
         # A dark rim, so that a number can be read on light skin.
-        cv2.putText(picture, str(i), at, cv2.FONT_HERSHEY_SIMPLEX, 0.42 * scale, (0, 0, 0), 3, cv2.LINE_AA)
-        cv2.putText(picture, str(i), at, cv2.FONT_HERSHEY_SIMPLEX, 0.42 * scale, text, 1, cv2.LINE_AA)
+        cv2.putText(picture, name, at, cv2.FONT_HERSHEY_SIMPLEX, 0.42 * scale, (0, 0, 0), 3, cv2.LINE_AA)
+        cv2.putText(picture, name, at, cv2.FONT_HERSHEY_SIMPLEX, 0.42 * scale, text, 1, cv2.LINE_AA)
     return picture
 
 

@@ -10,17 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from pifa_data.boxes import Square
 from pifa_data.camera import decompose, project
 from pifa_data.drawing import draw_mesh
-from pifa_data.errors import ImageError
 from pifa_data.faces import Face
-from pifa_data.images import CropSource, read_image
 from pifa_data.morphable import MorphableModel
 from pifa_data.schemes import get_scheme
 from pipelines.fits import FitSummary, FitTable
-from pipelines.pages import SLATE, picture_address, write_page
+from pipelines.pages import picture_address, write_page
 from pipelines.progress import progress
+from pipelines.tiles import cut_out, square_around
 
 WORST, LEAST_PLAUSIBLE, SAMPLE = 24, 12, 12
 LARGEST_TABLE = 200
@@ -185,13 +183,10 @@ def draw_tile(face: Face, table: FitTable, row: int, model: MorphableModel) -> T
     params = table.params[row].astype(np.float64)
     fitted = table.landmarks[row].astype(np.float64)
     labelled = face.visibility > 0
-    square = _square(face.landmarks[labelled], fitted)
+    square = square_around(face.landmarks[labelled], fitted, _TILE)
     at, where = np.round(square.to_crop(face.landmarks), 1), np.round(square.to_crop(fitted), 1)
-    try:
-        crop = CropSource(read_image(face.image), square).crop(square)
-        photo = picture_address(crop)
-    except ImageError:
-        crop, photo = np.full((_TILE, _TILE, 3), SLATE, np.uint8), ""
+    crop, found = cut_out(face, square)
+    photo = picture_address(crop) if found else ""
     view = params[:8].reshape(2, 4)
     vertices = model.vertices(params[8:])
     scale, turn, _ = decompose(view)
@@ -218,16 +213,6 @@ def draw_tile(face: Face, table: FitTable, row: int, model: MorphableModel) -> T
         misses=[(*at[i], *where[i]) for i in np.flatnonzero(labelled)],
         strokes=_strokes(where, face.scheme),
     )
-
-
-def _square(labels: np.ndarray, fitted: np.ndarray) -> Square:
-    """A square around the labels and, unless the fit has flown off, the fitted points."""
-    low, high = labels.min(0), labels.max(0)
-    reach = (high - low).max()
-    low = np.clip(fitted.min(0), low - reach, low)
-    high = np.clip(fitted.max(0), high, high + reach)
-    x, y = (low + high) / 2
-    return Square(x=float(x), y=float(y), side=float((high - low).max()) * 1.3, size=_TILE)
 
 
 def _strokes(points: np.ndarray, scheme: str) -> list[str]:

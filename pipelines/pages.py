@@ -16,9 +16,6 @@ from pifa_data.errors import ImageError
 from pifa_data.version import VERSION
 from pipelines.fits import write_whole
 
-SLATE = (52, 58, 68)
-"""Ground of drawings without a photo; reads well on a light and on a dark page."""
-
 
 def write_page(path: Path, template: str, **values: Any) -> None:
     """Fill a template of ``templates/`` and write it, whole or not at all.

@@ -24,8 +24,8 @@ class Advance(Protocol):
 
 
 @contextmanager
-def progress(what: str, total: int, unit: str) -> Iterator[Advance]:
-    """A bar for ``total`` units of work, with the time left."""
+def progress(what: str, total: int | None, unit: str) -> Iterator[Advance]:
+    """A bar for ``total`` units of work, with the time left; None where nobody knows how many there are."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
