@@ -101,21 +101,54 @@ def main() -> None:
 
 
 @main.command()
+@click.argument("name", required=False)
+@click.option("--cite", is_flag=True, help="BibTeX of the papers to cite, for a bibliography.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def formats(as_json: bool) -> None:
-    """List the annotation formats and what each expects on disk.
+def formats(name: str | None, cite: bool, as_json: bool) -> None:
+    """List the annotation formats, or tell all about one: layout, splits, options, licence.
 
     \b
     Example:
       pifa formats
+      pifa formats 300w
+      pifa formats --cite > data_sets.bib
     """
-    from pifa_data.readers import FORMATS
+    from pipelines.formats import chosen_formats, describe, overview
 
+    found = chosen_formats(name)
     if as_json:
-        _print_json({"formats": [{"name": f.name, "layout": f.layout} for f in FORMATS.values()]})
-        return
-    for fmt in FORMATS.values():
-        click.echo(f"{fmt.name:14} {fmt.layout}")
+        _print_json({"formats": [describe(fmt) for fmt in found]})
+    elif cite:
+        click.echo("\n\n".join(dict.fromkeys(fmt.citation for fmt in found if fmt.citation)))
+    else:
+        click.echo(overview(found, whole=name is not None))
+
+
+@main.command()
+@click.argument("sources", nargs=-1, required=True)
+@click.option("--report", type=_FILE, metavar="HTML", help="Also write a page: numbers, charts, faces, all problems.")
+@click.option("--sheet", type=_FILE, metavar="PNG", help="Also write a contact sheet: faces with their points drawn.")
+@click.option("--split", help="Only faces of this split or subset of the data set.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first N faces of each source.")
+@click.option("--where", metavar="EXPR", help="Only faces that meet it, as 'abs(yaw) > 45 and size >= 100'.")
+@click.option("--morphable", **_MODEL)
+@click.option("--overwrite", is_flag=True, help="Replace an existing page and sheet.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def inspect(sources: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Tell what is in SOURCES, whether it is read right, and what is wrong with it.
+
+    \b
+    Example:
+      pifa inspect 300w:300W --report 300w.html --sheet 300w.png
+    """
+    from pipelines.inspect import run_inspect
+    from pipelines.inspect_text import as_text
+
+    summary = run_inspect(sources, **options)
+    if as_json:
+        _print_json(summary)
+    else:
+        click.echo(as_text(summary))
 
 
 @main.command()
@@ -124,8 +157,9 @@ def formats(as_json: bool) -> None:
 @click.option("--morphable", **_MODEL)
 @click.option("--landmarks", type=click.Choice(["2d", "3d"]), help="Landmark kind, if the source's own is wrong.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 256), help="Local worker processes.")
-@click.option("--split", help="Only faces of this split of the data set.")
+@click.option("--split", help="Only faces of this split or subset of the data set.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first N faces of each source.")
+@click.option("--where", metavar="EXPR", help="Only faces that meet it, as 'abs(yaw) > 45 and size >= 100'.")
 @click.option("--report", type=_FILE, metavar="HTML", help="Also write a page: errors, poses, the worst fits drawn.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file and page.")
 @click.option("--strict", is_flag=True, help="Stop at the first face that can't be used.")
@@ -167,10 +201,12 @@ def fit(sources: tuple[str, ...], out: Path, as_json: bool, **options: Any) -> N
 @click.option("--grow", type=click.FloatRange(0.5, 10), help="Side of the crop over the box's size (default 1.4).")
 @click.option("--jitter", help="SHIFT,SCALE: noise of the box's centre and of its sides (default 0.05,0.05).")
 @click.option("--landmarks", type=click.Choice(["2d", "3d"]), help="Landmark kind, if the source's own is wrong.")
+@click.option("--scheme", help="Landmark scheme of the store: a name, or union (default: that of the faces).")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 4096), help="Local worker processes.")
 @click.option("--scheduler", help="Address of a running Dask scheduler, as tcp://host:8786.")
-@click.option("--split", help="Only faces of this split of the data set.")
+@click.option("--split", help="Only faces of this split or subset of the data set.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first N faces of each source.")
+@click.option("--where", metavar="EXPR", help="Only faces that meet it, as 'abs(yaw) > 45 and size >= 100'.")
 @click.option("--resume", is_flag=True, help="Go on with a build that was stopped.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing store.")
 @click.option("--strict", is_flag=True, help="Stop at the first face that can't be used.")
@@ -181,13 +217,16 @@ def prep(sources: tuple[str, ...], store: Path, as_json: bool, **options: Any) -
     \b
     Example:
       pifa prep keypoints-csv:faces --store S.zarr --copies 20
+      pifa prep 300w:300W wflw:WFLW --store S.zarr --split train --scheme union
     """
     if options["resume"] and options["overwrite"]:
         raise click.UsageError("--resume and --overwrite exclude each other")
     from pifa_data.build import PrepConfig
     from pipelines.prep import run_prep
 
-    config: dict[str, Any] = {key: options.pop(key) for key in ("copies", "size", "seed", "boxes", "landmarks")}
+    config: dict[str, Any] = {
+        key: options.pop(key) for key in ("copies", "size", "seed", "boxes", "landmarks", "scheme")
+    }
     grow, jitter = options.pop("grow"), options.pop("jitter")
     if config["size"] % 2:
         raise click.BadParameter("expected an even number: later blocks see half of it", param_hint="--size")
@@ -344,8 +383,9 @@ def train(
 @click.option("--registry", help="Registry of a zoo name.")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
 @click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1))
-@click.option("--split", help="Only faces of this split of the data set.")
+@click.option("--split", help="Only faces of this split or subset of the data set.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first N faces.")
+@click.option("--where", metavar="EXPR", help="Only faces that meet it, as 'abs(yaw) > 45 and size >= 100'.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def evaluate(checkpoint: str, target: str, as_json: bool, **options: Any) -> None:
     """Measure CHECKPOINT (run, file or zoo name) on a store's crops or a source's faces.

@@ -18,8 +18,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pifa_data.boxes import face_rng, jitter_box, square_of
-from pifa_data.build import PrepConfig, face_box
+from pifa_data.boxes import face_rng, jitter_box, square_of, tight_box
+from pifa_data.build import PrepConfig
 from pifa_data.faces import Face
 from pifa_data.images import CropSource, read_image
 from pifa_data.store import Layout, create_store
@@ -40,8 +40,7 @@ def floor_seconds(faces: list[Face], config: PrepConfig, model_name: str, folder
         part = faces[layout.face_range(shard)]
         crops = np.empty((len(part), config.copies, config.size, config.size, 3), np.uint8)
         for f, face in enumerate(part):
-            box = face_box(face, "tight")
-            assert box is not None
+            box = tight_box(face.landmarks, face.visibility)
             source = CropSource(read_image(face.image), square_of(box, config.grow, config.size))
             for copy in range(config.copies):
                 jittered = jitter_box(box, face_rng(0, face.id, copy))

@@ -11,9 +11,9 @@ from pifa_data.boxes import GROW, JITTER_SCALE, JITTER_SHIFT, box_size, face_rng
 from pifa_data.camera import crop_camera, decompose, pose_angles
 from pifa_data.errors import AnnotationError, ImageError
 from pifa_data.faces import Face
-from pifa_data.fitting import Fits, LandmarkFitter
+from pifa_data.fitting import Fits, Fitters, LandmarkFitter, landmarks_of
 from pifa_data.images import CropSource, read_image
-from pifa_data.schemes import get_scheme
+from pifa_data.schemes import get_scheme, leading_scheme, to_scheme
 
 OUTSIDE = 0.5
 """Share of labelled points outside the image beyond which labels and image do not belong together."""
@@ -39,7 +39,7 @@ class PrepConfig:
     """What decides the content of a store, beside the faces and the morphable model.
 
     Attributes:
-        scheme: landmark scheme.
+        scheme: landmark scheme of the store, a single one or a union (``ibug68+aflw21``); None for that of the faces.
         copies: crops a face; copy 0 is the unjittered box.
         size: side of a crop, pixels.
         seed: of the jitter and of the order of faces and rows.
@@ -49,7 +49,7 @@ class PrepConfig:
         landmarks: ``2d``, ``3d``, or None for what each face's reader says.
     """
 
-    scheme: str = "ibug68"
+    scheme: str | None = None
     copies: int = 20
     size: int = 114
     seed: int = 0
@@ -71,13 +71,6 @@ class Rows:
     faces: dict[str, np.ndarray]
     failures: dict[int, str]
     """Position of a face that failed, and why; its rows are not valid."""
-
-
-def face_box(face: Face, boxes: str) -> np.ndarray | None:
-    """The unjittered box of a face, ``(4,)`` float64 pixels; None where the data set gives none."""
-    if boxes == "dataset":
-        return None if face.box is None else np.asarray(face.box, dtype=np.float64)
-    return tight_box(face.landmarks, face.visibility)
 
 
 def fit_faces(faces: list[Face], fitter: LandmarkFitter, mirrored: bool = False) -> Fits:
@@ -111,20 +104,75 @@ def without_slips(faces: list[Face], fits: Fits, fitter: LandmarkFitter) -> np.n
     return np.where(away > WILD * (fitter.sigma * scale)[:, None], 0, visibility).astype(np.uint8)
 
 
-def build_rows(faces: list[Face], config: PrepConfig, fitter: LandmarkFitter, root: Path = Path()) -> Rows:
+@dataclass(frozen=True)
+class _Fitted:
+    """Fits of F faces, and their labels in the store's scheme."""
+
+    params: np.ndarray
+    params_mirrored: np.ndarray
+    nme: np.ndarray
+    nme_mirrored: np.ndarray
+    landmarks: np.ndarray
+    visibility: np.ndarray
+    tight: np.ndarray
+
+
+def _fit(faces: list[Face], scheme: str, fitters: Fitters) -> _Fitted:
+    """Fit each face in its own scheme, let go of slips, and bring labels and tight box to the store's ``scheme``."""
+    rows: dict[str, np.ndarray] = {}
+    for own in sorted({face.scheme for face in faces}):
+        at = [f for f, face in enumerate(faces) if face.scheme == own]
+        part, fitter = [faces[f] for f in at], fitters(own)
+        fits, mirrored = fit_faces(part, fitter), fit_faces(part, fitter, mirrored=True)
+        labels = np.stack([face.landmarks for face in part])
+        seen = without_slips(part, fits, fitter)
+        landmarks, visibility = to_scheme(labels, seen, own, scheme)
+        found = {
+            "params": fits.params,
+            "params_mirrored": mirrored.params,
+            "nme": fits.nme,
+            "nme_mirrored": mirrored.nme,
+            "landmarks": landmarks,
+            "visibility": visibility,
+            "tight": tight_boxes(part, seen, fits.params, leading_scheme(scheme), fitters),
+        }
+        for name, array in found.items():
+            rows.setdefault(name, np.empty((len(faces), *array.shape[1:]), array.dtype))[at] = array
+    return _Fitted(**rows)
+
+
+def tight_boxes(
+    faces: list[Face], visibility: np.ndarray, params: np.ndarray, scheme: str, fitters: Fitters
+) -> np.ndarray:
+    """The box around each face's landmarks, of faces of one scheme: ``(F, 4)`` float64 pixels.
+
+    Around the labels, where the face has those of ``scheme``; of another scheme's (which may have no jaw, or have ears)
+    around the fitted points of ``scheme``, so that a box means the same crop on every face.
+
+    Args:
+        visibility: ``(F, L)`` uint8, which labels count.
+        params: ``(F, 8 + K)`` fits, image pixels.
+    """
+    if faces[0].scheme == scheme:
+        return np.stack([tight_box(face.landmarks, seen) for face, seen in zip(faces, visibility, strict=True)])
+    boxes = np.empty((len(faces), 4))
+    for f, face in enumerate(faces):
+        points = landmarks_of(fitters.model, scheme, params[f : f + 1], face.kind)[0]
+        boxes[f] = tight_box(points, np.ones(len(points)))
+    return boxes
+
+
+def build_rows(faces: list[Face], config: PrepConfig, fitters: Fitters, root: Path = Path()) -> Rows:
     """Everything a store holds of ``faces``: F·copies crop rows, face by face, and F rows of the face table.
 
     Relative image paths are looked up from ``root``.
     """
     if config.landmarks is not None:
         faces = [replace(face, kind=config.landmarks) for face in faces]
-    given = faces
-    fits, mirrored = fit_faces(faces, fitter), fit_faces(faces, fitter, mirrored=True)
-    faces = [
-        replace(face, visibility=seen) for face, seen in zip(faces, without_slips(faces, fits, fitter), strict=True)
-    ]
+    scheme = config.scheme or faces[0].scheme
+    fitted = _fit(faces, scheme, fitters)
     n, copies, size = len(faces), config.copies, config.size
-    points, width = len(faces[0].landmarks), 8 + fitter.modes
+    points, width = fitted.visibility.shape[1], fitted.params.shape[1]
     crops: dict[str, np.ndarray] = {
         "images": np.zeros((n, copies, size, size, 3), np.uint8),
         "params": np.zeros((n, copies, width), np.float32),
@@ -140,45 +188,50 @@ def build_rows(faces: list[Face], config: PrepConfig, fitter: LandmarkFitter, ro
     for f, face in enumerate(faces):
         crops["source"][f] = f
         try:
-            box = face_box(face, config.boxes)
+            box = fitted.tight[f] if config.boxes == "tight" else face.box
             if box is None:
                 raise ImageError("the data set gives no box for this face; use --boxes tight")
             if not box_size(box[None])[0] >= SMALLEST_FACE:
                 raise AnnotationError(
                     f"the face is smaller than {SMALLEST_FACE:.0f} pixels; expected landmarks in the image's pixels"
                 )
-            if not fits.nme[f] <= WORST_FIT:
+            if not fitted.visibility[f].any():
+                raise AnnotationError(f"none of the labelled points of {face.scheme} is one of {scheme}'s")
+            if not fitted.nme[f] <= WORST_FIT:
                 raise AnnotationError(
-                    f"the landmarks are no face's: the best fit misses them by {fits.nme[f]:.0f} % of the tight box"
+                    f"the landmarks are no face's: the best fit misses them by {fitted.nme[f]:.0f} % of the tight box"
                 )
             image = read_image(root / face.image)
-            check_inside(given[f], image.shape)
+            check_inside(face, image.shape)
         except (ImageError, AnnotationError) as error:
             failures[f] = str(error)
             continue
         boxes[f] = box
         source = CropSource(image, square_of(box, config.grow, size))
-        m = fits.params[f, :8].reshape(2, 4)
+        m = fitted.params[f, :8].reshape(2, 4)
         for copy in range(copies):
             rng = face_rng(config.seed, face.id, copy)
             jittered = box if copy == 0 else jitter_box(box, rng, config.jitter_shift, config.jitter_scale)
             square = square_of(jittered, config.grow, size)
             crops["images"][f, copy] = source.crop(square)
             crops["params"][f, copy, :8] = crop_camera(m, square).ravel()
-            crops["params"][f, copy, 8:] = fits.params[f, 8:]
-            crops["landmarks"][f, copy] = np.where(face.visibility[:, None] > 0, square.to_crop(face.landmarks), 0)
-            crops["visibility"][f, copy] = face.visibility
+            crops["params"][f, copy, 8:] = fitted.params[f, 8:]
+            labelled = fitted.visibility[f, :, None] > 0
+            crops["landmarks"][f, copy] = np.where(labelled, square.to_crop(fitted.landmarks[f]), 0)
+            crops["visibility"][f, copy] = fitted.visibility[f]
             crops["boxes"][f, copy] = jittered
             crops["valid"][f, copy] = True
     table = {
         "box": boxes,
-        "landmarks": np.stack([f.landmarks for f in faces]).astype(np.float32),
-        "visibility": np.stack([f.visibility for f in faces]),
-        "params": fits.params.astype(np.float32),
-        "params_mirrored": mirrored.params.astype(np.float32),
-        "fit_nme": fits.nme.astype(np.float32),
-        "fit_nme_mirrored": mirrored.nme.astype(np.float32),
-        "pose": pose_angles(fits.cameras).astype(np.float32),
+        "dataset_box": np.stack([np.full(4, np.nan) if f.box is None else f.box for f in faces]).astype(np.float32),
+        "dataset_pose": np.stack([np.full(3, np.nan) if f.pose is None else f.pose for f in faces]).astype(np.float32),
+        "landmarks": fitted.landmarks.astype(np.float32),
+        "visibility": fitted.visibility,
+        "params": fitted.params.astype(np.float32),
+        "params_mirrored": fitted.params_mirrored.astype(np.float32),
+        "fit_nme": fitted.nme.astype(np.float32),
+        "fit_nme_mirrored": fitted.nme_mirrored.astype(np.float32),
+        "pose": pose_angles(fitted.params[:, :8].reshape(-1, 2, 4)).astype(np.float32),
         "valid": np.array([f not in failures for f in range(n)]),
     }
     flat = {name: array.reshape(-1, *array.shape[2:]) for name, array in crops.items()}

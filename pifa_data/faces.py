@@ -200,7 +200,7 @@ def check_faces(faces: list[Face], *, fittable: bool = True) -> list[str | None]
 
 
 def _sound(points: np.ndarray, visibility: np.ndarray) -> np.ndarray:
-    """``(F,)`` bool: labels that ``refusal`` would surely accept, of ``(F, L, 2)`` and ``(F, L)``; says no if unsure."""
+    """``(F,)`` bool: labels that ``refusal`` surely accepts, of ``(F, L, 2)`` and ``(F, L)``; says no if unsure."""
     seen = visibility > 0
     x, y = points[..., 0], points[..., 1]
     if not seen.all():
@@ -213,7 +213,9 @@ def _sound(points: np.ndarray, visibility: np.ndarray) -> np.ndarray:
         count = seen.sum(1)
         weight = seen / np.maximum(count, 1)[:, None]
         dx, dy = x - (weight * x).sum(1)[:, None], y - (weight * y).sum(1)[:, None]
-        xx, xy, yy = (np.einsum("fl,fl,fl->f", seen.astype(np.float64), a, b) for a, b in ((dx, dx), (dx, dy), (dy, dy)))
+        xx, xy, yy = (
+            np.einsum("fl,fl,fl->f", seen.astype(np.float64), a, b) for a, b in ((dx, dx), (dx, dy), (dy, dy))
+        )
         away = np.maximum(np.abs(dx).max(1), np.abs(dy).max(1))
         # Twelve points spread over the scheme tell enough places apart, or leave it to the exact count.
         step = max(1, x.shape[1] // (2 * FEWEST_POINTS))

@@ -24,10 +24,10 @@ from zarr.codecs import BloscCodec
 from pifa_data.errors import StoreError
 from pifa_data.morphable.model import MorphableModel
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FACES_A_SHARD = 128
 CHUNK = 64
-TEXTS = ("id", "path", "subject", "split", "kind")
+TEXTS = ("id", "path", "subject", "split", "subsets", "scheme", "kind")
 """Text columns of the face table, kept as zero-padded UTF-8 bytes (F, W): Zarr v3 has no settled string type yet."""
 
 _MANIFEST = "manifest"
@@ -72,6 +72,8 @@ class Layout:
     def face_arrays(self) -> dict[str, tuple[tuple[int, ...], str]]:
         numbers: dict[str, tuple[tuple[int, ...], str]] = {
             "box": ((4,), "float32"),
+            "dataset_box": ((4,), "float32"),
+            "dataset_pose": ((3,), "float32"),
             "landmarks": ((self.points, 2), "float32"),
             "visibility": ((self.points,), "uint8"),
             "params": ((self.params,), "float32"),

@@ -8,6 +8,7 @@ faces = aligner(image, boxes)          # image (H, W, 3) uint8 RGB, boxes (N, 4)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +61,8 @@ class Aligner:
         self.header, self.model = checkpoint.header, checkpoint.model
         self.device = torch.device(device)
         self.network = checkpoint.network.to(self.device).eval()
-        self.landmarks = Landmarks(self.model, self.header.scheme).to(self.device).eval()
+        self.scheme = self.header.scheme
+        self.landmarks = Landmarks(self.model, self.scheme).to(self.device).eval()
 
     @classmethod
     def load(cls, path: str | Path, morphable: str | Path | None = None, device: str = "cpu") -> Aligner:
@@ -74,6 +76,17 @@ class Aligner:
         if not file.is_file():
             raise CheckpointError(f"{path}: its morphable model is not beside it ({file}); name it with `morphable`")
         return cls(load_checkpoint(path, MorphableModel.load(file)), device)
+
+    def with_scheme(self, scheme: str) -> Aligner:
+        """The same network giving the landmarks of another scheme, whose places on the head its model knows.
+
+        Raises:
+            MorphableError: the model has no vertices for that scheme.
+        """
+        other = copy(self)
+        other.scheme = scheme
+        other.landmarks = Landmarks(self.model, scheme).to(self.device).eval()
+        return other
 
     def __call__(
         self,

@@ -50,7 +50,7 @@ def point_errors(predicted: np.ndarray, truth: Truth) -> np.ndarray:
 
 
 def normaliser(truth: Truth, name: str, scheme: Scheme) -> np.ndarray:
-    """``(N,)`` pixels; NaN where it can't be had for a face (no box, an eye corner not labelled)."""
+    """``(N,)`` pixels; NaN where it can't be had for a face (no box, an eye corner not labelled, a single label)."""
     if name == "box":
         return box_size(truth.boxes)
     if name == "interocular":
@@ -59,8 +59,13 @@ def normaliser(truth: Truth, name: str, scheme: Scheme) -> np.ndarray:
         known = (truth.visibility[:, [a, b]] > 0).all(1) & (distance > 0)
         return np.where(known, distance, np.nan)
     if name == "tight":
-        boxes = [tight_box(p, v) for p, v in zip(truth.landmarks, truth.visibility, strict=True)]
-        return box_size(np.array(boxes).reshape(-1, 4))
+        # A face brought over from another scheme may have a single label left.
+        boxes = [
+            tight_box(p, v) if v.any() else np.full(4, np.nan)
+            for p, v in zip(truth.landmarks, truth.visibility, strict=True)
+        ]
+        size = box_size(np.array(boxes).reshape(-1, 4))
+        return np.where(size > 0, size, np.nan)
     raise ValueError(f"normaliser {name!r}: expected tight, box or interocular")
 
 

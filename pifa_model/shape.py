@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pifa_data.errors import CheckpointError
 from pifa_data.morphable import MorphableModel
+from pifa_data.morphable.points import contour_of, landmark_vertices
 
 
 def exact_coordinates(like: Tensor) -> torch.autocast:
@@ -62,12 +62,10 @@ class Landmarks(nn.Module):
     _normals: Tensor
 
     def __init__(self, model: MorphableModel, scheme: str) -> None:
-        """Raises CheckpointError if the model has no vertices for the scheme."""
+        """Raises MorphableError if the model has no vertices for the scheme."""
         super().__init__()
-        if scheme not in model.landmarks:
-            raise CheckpointError(f"the morphable model {model.name} has no vertices for the scheme {scheme}")
-        fixed = model.landmarks[scheme]
-        contour = model.contours.get(scheme)
+        fixed = landmark_vertices(model, scheme)
+        contour = contour_of(model, scheme)
         lines = contour.vertices if contour else np.zeros((0, 1), np.int32)
         vertices, where = np.unique(np.concatenate([fixed, lines.ravel()]), return_inverse=True)
         self.shape = ShapeBasis(model, vertices)

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from pifa_data.boxes import Square, face_rng, jitter_box, square_of, tight_box
-from pifa_data.build import check_inside, face_box, fit_faces
+from pifa_data.boxes import Square, box_size, face_rng, jitter_box, square_of
+from pifa_data.build import check_inside, fit_faces, tight_boxes
 from pifa_data.camera import pose_angles
 from pifa_data.errors import AnnotationError, ImageError, StoreError
-from pifa_data.faces import Face, Skipped
-from pifa_data.fitting import LandmarkFitter
+from pifa_data.faces import Face, Skipped, refusal
+from pifa_data.fitting import Fitters
 from pifa_data.images import crop_image, read_image
-from pifa_data.schemes import get_scheme
+from pifa_data.schemes import SCHEMES, Scheme, get_scheme, leading_scheme, to_scheme, union_name
 from pifa_data.store import Store
 from pifa_model.batches import StoreRows
 from pifa_model.checkpoint import Header
@@ -77,6 +77,7 @@ def run_eval(
     batch_size: int = 32,
     split: str | None = None,
     limit: int | None = None,
+    where: str | None = None,
 ) -> EvalResult:
     """Measure a checkpoint.
 
@@ -85,6 +86,7 @@ def run_eval(
         target: a store, or a source.
         boxes: ``tight``, ``dataset`` or ``jittered`` input boxes; None is the checkpoint's own. Not for stores.
         subset: ``val``, ``train`` or ``all``; None measures only people that the checkpoint did not train on.
+        split, limit, where: which faces of a source.
         normaliser: of ``nme``, ``nme_per_block``, ``nme_initial`` and ``nme_by_yaw``.
 
     Raises:
@@ -95,21 +97,27 @@ def run_eval(
     collected = _Collected()
     is_store = (Path(target) / "zarr.json").is_file()
     if is_store:
-        if boxes is not None:
-            raise StoreError(f"{target}: a store's crops are taken as they are; --boxes is for sources")
+        if boxes is not None or where is not None:
+            raise StoreError(f"{target}: a store's crops are taken as they are; --boxes and --where are for sources")
         data = StoreRows(Store(Path(target)))
+        aligner = aligner.with_scheme(data.store.attributes["scheme"])
         note, skipped = _eval_store(aligner, data, subset, landmarks, batch_size, collected)
     else:
         boxes = boxes or header.boxes
-        faces, bad = load_faces([target], split=split, limit=limit)
+        faces, bad = load_faces([target], split=split, limit=limit, where=where, fittable=False)
         keep, note = _subset_mask([face.subject for face in faces], header, subset, target)
         chosen = [face for face, kept in zip(faces, keep, strict=True) if kept]
+        # Measured at the points that the faces are labelled with: the morphable model has those of every scheme.
+        aligner = aligner.with_scheme(union_name({face.scheme for face in chosen}, list(SCHEMES)))
         skipped = bad + _eval_faces(aligner, chosen, boxes, landmarks, batch_size, collected)
+    if aligner.scheme != header.scheme:
+        note += f", at the landmarks of {aligner.scheme} (trained with {header.scheme})"
     if not collected.predicted:
         first = f"; the first: {skipped[0].id}: {skipped[0].reason}" if skipped else ""
         raise AnnotationError(f"{target}: no face could be measured ({len(skipped)} skipped{first})")
-    values = _measure(collected, normaliser, header, aligner)
+    values = _measure(collected, normaliser, get_scheme(aligner.scheme))
     values |= {
+        "scheme": aligner.scheme,
         "skipped": len(skipped),
         "skipped_faces": [{"face": face.id, "reason": face.reason} for face in skipped],
         "boxes": "store" if is_store else boxes,
@@ -150,16 +158,12 @@ def _subset_mask(subjects: list[str], header: Header, subset: str | None, target
 def _eval_store(
     aligner: Aligner, data: StoreRows, subset: str | None, kind: str | None, batch_size: int, out: _Collected
 ) -> tuple[str, list[Skipped]]:
-    if data.store.attributes["scheme"] != aligner.header.scheme or data.size != aligner.header.input_size:
-        raise StoreError(
-            f"{data.store.path}: expected crops of {aligner.header.input_size} pixels with the scheme "
-            f"{aligner.header.scheme}, found {data.size} and {data.store.attributes['scheme']}"
-        )
+    if data.size != aligner.header.input_size:
+        raise StoreError(f"{data.store.path}: expected crops of {aligner.header.input_size} pixels, found {data.size}")
     keep, note = _subset_mask(data.subjects, aligner.header, subset, str(data.store.path))
     rows = data.rows_of(keep)
     pose = data.store.read("faces/pose")
-    dataset_boxes = data.store.read("faces/box")
-    is_dataset = data.store.attributes["config"]["boxes"] == "dataset"
+    dataset_boxes = data.store.read("faces/dataset_box")
     with progress("measuring", len(rows), "crops") as advance:
         for start in range(0, len(rows), batch_size):
             part = rows[start : start + batch_size]
@@ -170,7 +174,7 @@ def _eval_store(
                 out.landmarks.append(square.to_image(data.landmarks[row].astype(np.float64)))
                 out.visibility.append(data.visibility[row])
                 source = data.source[row]
-                out.boxes.append(dataset_boxes[source] if is_dataset else np.full(4, np.nan))
+                out.boxes.append(dataset_boxes[source])
                 out.yaw.append(float(pose[source, 0]))
             advance(len(part))
     out.faces = len(np.unique(data.source[rows]))
@@ -182,16 +186,17 @@ def _eval_faces(
     aligner: Aligner, faces: list[Face], boxes: str, kind: str | None, batch_size: int, out: _Collected
 ) -> list[Skipped]:
     """Align the faces of a source batch by batch; returns those that could not be."""
-    fitter = LandmarkFitter(aligner.model, aligner.header.scheme)
+    fitters = Fitters(aligner.model)
     failed: list[Skipped] = []
     with progress("measuring", len(faces), "faces") as advance:
         for start in range(0, len(faces), batch_size):
+            batch = faces[start : start + batch_size]
+            fits = _fits_of(batch, fitters)
             part, crops, squares = [], [], []
-            for face in faces[start : start + batch_size]:
+            for i, face in enumerate(batch):
                 try:
-                    if face.scheme != aligner.header.scheme:
-                        raise AnnotationError(f"expected the scheme {aligner.header.scheme}, found {face.scheme}")
-                    square = square_of(_input_box(face, boxes), aligner.header.grow, aligner.header.input_size)
+                    box = _input_box(face, boxes, fits.get(i), leading_scheme(aligner.header.scheme), fitters)
+                    square = square_of(box, aligner.header.grow, aligner.header.input_size)
                     image = read_image(face.image)
                     check_inside(face, image.shape)
                     crops.append(crop_image(image, square))
@@ -200,28 +205,53 @@ def _eval_faces(
                     continue
                 part.append(face)
                 squares.append(square)
+                out.yaw.append(_yaw(face, fits.get(i)))
             if part:
                 _align(aligner, np.stack(crops), squares, [kind or face.kind for face in part], out)
                 out.faces += len(part)
                 for face in part:
-                    out.landmarks.append(face.landmarks)
-                    out.visibility.append(face.visibility)
+                    points, seen = to_scheme(face.landmarks, face.visibility, face.scheme, aligner.scheme)
+                    out.landmarks.append(points)
+                    out.visibility.append(seen)
                     out.boxes.append(np.full(4, np.nan) if face.box is None else face.box)
-                # The labels' own pose, for the bins by yaw.
-                fits = fit_faces(part, fitter)
-                out.yaw.extend(pose_angles(fits.cameras)[:, 0].tolist())
-            advance(batch_size)
+            advance(len(batch))
     return failed
 
 
-def _input_box(face: Face, boxes: str) -> np.ndarray:
-    if boxes == "jittered":
-        tight = tight_box(face.landmarks, face.visibility)
-        return jitter_box(tight, face_rng(JITTER_SEED, face.id, 0))
-    box = face_box(face, boxes)
-    if box is None:
-        raise AnnotationError("the data set gives no box for this face; use --boxes tight")
-    return box
+def _fits_of(faces: list[Face], fitters: Fitters) -> dict[int, np.ndarray]:
+    """P of the faces that have labels enough to be fitted, each in its own scheme: position → ``(8 + K,)``."""
+    found: dict[int, np.ndarray] = {}
+    for scheme in sorted({face.scheme for face in faces}):
+        at = [
+            i
+            for i, face in enumerate(faces)
+            if face.scheme == scheme and refusal(face.landmarks, face.visibility) is None
+        ]
+        if at:
+            found |= dict(zip(at, fit_faces([faces[i] for i in at], fitters(scheme)).params, strict=True))
+    return found
+
+
+def _yaw(face: Face, fit: np.ndarray | None) -> float:
+    """The labels' own yaw, for the bins: the fit's, else the data set's, else NaN (in no bin)."""
+    if fit is not None:
+        return float(pose_angles(fit[:8].reshape(2, 4))[0])
+    return float("nan") if face.pose is None else float(face.pose[0])
+
+
+def _input_box(face: Face, boxes: str, fit: np.ndarray | None, scheme: str, fitters: Fitters) -> np.ndarray:
+    """The box that a crop is made of; ``tight`` and ``jittered`` mean landmarks of ``scheme``, the checkpoint's."""
+    if boxes == "dataset":
+        if face.box is None:
+            raise AnnotationError("the data set gives no box for this face; use --boxes tight")
+        return face.box
+    if face.scheme != scheme and fit is None:
+        raise AnnotationError("too few labels to tell where the face's box is; use --boxes dataset")
+    params = np.zeros((1, 8)) if fit is None else fit[None]
+    tight = tight_boxes([face], face.visibility[None], params, scheme, fitters)[0]
+    if not box_size(tight) > 0:
+        raise AnnotationError("too few labels for a box around them; use --boxes dataset")
+    return jitter_box(tight, face_rng(JITTER_SEED, face.id, 0)) if boxes == "jittered" else tight
 
 
 def _align(aligner: Aligner, crops: np.ndarray, squares: list[Square], kinds: list[str], out: _Collected) -> None:
@@ -234,8 +264,7 @@ def _align(aligner: Aligner, crops: np.ndarray, squares: list[Square], kinds: li
         out.visible.append(result.visibility[i])
 
 
-def _measure(out: _Collected, normaliser: str, header: Header, aligner: Aligner) -> dict[str, Any]:
-    scheme = get_scheme(header.scheme)
+def _measure(out: _Collected, normaliser: str, scheme: Scheme) -> dict[str, Any]:
     truth = Truth(np.stack(out.landmarks), np.stack(out.visibility), np.stack(out.boxes), np.array(out.yaw))
     predicted = np.stack(out.predicted, axis=1)  # (stages, N, L, 2)
     stages = [face_errors(stage, truth, normaliser, scheme) for stage in predicted]

@@ -65,6 +65,7 @@ def run_fit(
     workers: int = 2,
     split: str | None = None,
     limit: int | None = None,
+    where: str | None = None,
     overwrite: bool = False,
     strict: bool = False,
     report: Path | None = None,
@@ -77,7 +78,7 @@ def run_fit(
         morphable: file or name of the model.
         landmarks: ``2d``, ``3d``, or None for what each face's reader says.
         workers: processes; the result is the same for any number.
-        split, limit: which faces; ``limit`` counts for each source.
+        split, limit, where: which faces; ``limit`` counts for each source.
         overwrite: replace ``out`` and ``report``.
         strict: stop at the first face that can't be used.
         report: page to write.
@@ -92,7 +93,7 @@ def run_fit(
         if report.resolve() == out.resolve():
             raise PifaError(f"{report}: --out and --report name the same file")
     model = find_model(morphable)
-    total = _count(sources, split, limit) if sys.stderr.isatty() else 0  # the bar alone needs it
+    total = _count(sources, split, limit, where) if sys.stderr.isatty() else 0  # the bar alone needs it
 
     # Faces are read ahead of the fits: two lists, so that their order does not depend on how far.
     unusable: list[Skipped] = []
@@ -100,7 +101,7 @@ def run_fit(
     parts: list[dict[str, np.ndarray]] = []
     chosen = Shortlists()
     rows = 0
-    faces = _usable(stream_faces(sources, split=split, limit=limit), unusable, landmarks, strict)
+    faces = _usable(stream_faces(sources, split=split, limit=limit, where=where), unusable, landmarks, strict)
     first = next(faces, None)
     if first is not None:
         LandmarkFitter(model, first.scheme)  # refuses a model without this scheme before any work
@@ -132,9 +133,9 @@ def run_fit(
     return summary
 
 
-def _count(sources: Sequence[str], split: str | None, limit: int | None) -> int:
+def _count(sources: Sequence[str], split: str | None, limit: int | None, where: str | None) -> int:
     """How many faces there are to come: reading them costs a few percent of fitting them."""
-    return sum(1 for _ in stream_faces(sources, split=split, limit=limit))
+    return sum(1 for _ in stream_faces(sources, split=split, limit=limit, where=where))
 
 
 def _usable(

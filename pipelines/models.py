@@ -15,6 +15,7 @@ from pifa_data.drawing import draw_lines, draw_mesh, draw_numbers, label_tile, m
 from pifa_data.errors import MorphableError
 from pifa_data.morphable import BUILTIN, IMPORTERS, MorphableModel, load_builtin
 from pifa_data.morphable.mapping import read_mapping
+from pifa_data.morphable.points import contour_of, landmark_vertices
 from pipelines.sources import find_model, model_folder
 
 
@@ -113,11 +114,9 @@ def run_render(
     model = find_model(name)
     if len(coefficients) > model.n_coefficients:
         raise MorphableError(f"{name}: expected at most {model.n_coefficients} coefficients, found {len(coefficients)}")
-    if (landmarks or contours) and scheme not in model.landmarks:
-        raise MorphableError(
-            f"{name}: no landmarks of the scheme {scheme}; it has {', '.join(sorted(model.landmarks))}"
-        )
-    if contours and scheme not in model.contours:
+    chosen = landmark_vertices(model, scheme) if landmarks or contours else np.empty(0, np.int32)
+    lines = contour_of(model, scheme) if contours else None
+    if contours and lines is None:
         raise MorphableError(f"{name}: no contour lines for {scheme}; it has {', '.join(sorted(model.contours))}")
     p = np.zeros(model.n_coefficients)
     p[: len(coefficients)] = coefficients
@@ -133,10 +132,9 @@ def run_render(
     if not (np.isfinite(points).all() and np.isfinite(depth).all()):
         raise MorphableError(f"{name}: can't be drawn so; expected a yaw and coefficients of plausible size")
     picture = draw_mesh(np.full((size, size, 3), 24, np.uint8), points, depth, model.triangles, 1.0)
-    if contours:
-        picture = draw_lines(picture, points[model.contours[scheme].vertices])
+    if lines is not None:
+        picture = draw_lines(picture, points[lines.vertices])
     if landmarks:
-        chosen = model.landmarks[scheme]
         picture = draw_numbers(picture, points[chosen], _hidden(points, depth, model, turn, chosen))
     text = f"{model.name}, yaw {yaw:.0f}" + (f", {scheme}" if landmarks or contours else "")
     write_png(out, label_tile(picture, text))

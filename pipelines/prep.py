@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ import zarr
 from pifa_data.build import PrepConfig, build_rows
 from pifa_data.errors import AnnotationError, StoreError
 from pifa_data.faces import Face, Skipped
-from pifa_data.fitting import LandmarkFitter
+from pifa_data.fitting import Fitters
 from pifa_data.morphable import MorphableModel
-from pifa_data.schemes import get_scheme
+from pifa_data.morphable.points import landmark_vertices
+from pifa_data.schemes import SCHEMES, get_scheme, union_name
 from pifa_data.store import (
     TEXTS,
     Layout,
@@ -41,6 +42,9 @@ from pipelines.progress import Advance, progress
 from pipelines.sources import find_model, load_faces
 
 log = logging.getLogger("pifa.prep")
+
+UNION = "union"
+"""``--scheme union``: all points of all the schemes that the faces have."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ def run_prep(
     strict: bool = False,
     split: str | None = None,
     limit: int | None = None,
+    where: str | None = None,
 ) -> PrepSummary:
     """Fit, crop and jitter the faces of ``sources`` into a new store.
 
@@ -87,11 +92,13 @@ def run_prep(
 
     start = time.perf_counter()
     model = find_model(morphable)
-    LandmarkFitter(model, config.scheme)  # refuses a model without this scheme before any work
-    faces, skipped = load_faces(sources, split=split, limit=limit, strict=strict)
-    wrong = next((face for face in faces if face.scheme != config.scheme), None)
-    if wrong is not None:
-        raise AnnotationError(f"{wrong.id}: expected landmarks of the scheme {config.scheme}, found {wrong.scheme}")
+    if config.scheme not in (None, UNION):
+        get_scheme(config.scheme)  # refuses one that is not known before any work
+    faces, skipped = load_faces(sources, split=split, limit=limit, where=where, strict=strict)
+    schemes = {face.scheme for face in faces}
+    config = replace(config, scheme=_store_scheme(config.scheme, schemes))
+    for scheme in {str(config.scheme), *schemes}:
+        landmark_vertices(model, scheme)  # refuses a model without them
     if scheduler is None and not any(_has_image(face) for face in faces):
         raise AnnotationError(
             f"{', '.join(sources)}: no face could be prepared: these are labels alone, none of the {len(faces)} images "
@@ -123,6 +130,21 @@ def run_prep(
     return _finish(store, layout, faces, skipped, start)
 
 
+def _store_scheme(wanted: str | None, found: set[str]) -> str:
+    """The landmark scheme of the store, of what was asked for and the schemes that the faces have."""
+    union = union_name(found, list(SCHEMES))
+    if wanted == UNION:
+        return union
+    if wanted is not None:
+        return wanted
+    if len(found) > 1:
+        raise AnnotationError(
+            f"the faces have landmarks of several schemes ({', '.join(sorted(found))}); say which the store shall "
+            f"have: --scheme {union.partition('+')[0]}, or --scheme {UNION} for all points of all of them"
+        )
+    return union
+
+
 def _has_image(face: Face) -> bool:
     try:
         return face.image.is_file()
@@ -135,7 +157,7 @@ def build_shard(
 ) -> dict[str, Any]:
     """One Dask task: build and write one shard; returns its manifest entry."""
     cv2.setNumThreads(0)  # one thread a worker; OpenCV's own pool would fight the other workers
-    rows = build_rows(faces, config, _fitter(path, fingerprint, config.scheme), Path(root))
+    rows = build_rows(faces, config, _fitters(path, fingerprint), Path(root))
     offset = layout.face_range(shard).start
     # Rows of a shard are mixed, so that reading whole chunks in random order is a good shuffle.
     order = np.random.default_rng([config.seed, shard]).permutation(len(rows.crops["valid"]))
@@ -149,20 +171,22 @@ def build_shard(
 
 
 @functools.lru_cache(maxsize=2)
-def _fitter(path: str, fingerprint: str, scheme: str) -> LandmarkFitter:
+def _fitters(path: str, fingerprint: str) -> Fitters:
     """Loaded once a worker, which may outlive the store: another model may since stand at the same path."""
     model = Store(Path(path), unfinished=True).model
     if model.fingerprint != fingerprint:
         raise StoreError(f"{path}: was replaced by another build while this one was running")
-    return LandmarkFitter(model, scheme)
+    return Fitters(model)
 
 
 def _text(face: Face, column: str, config: PrepConfig) -> str:
     values = {
         "id": face.id,
-        "path": str(face.image),
+        "path": face.file,
         "subject": face.subject,
         "split": face.split,
+        "subsets": " ".join(face.subsets),
+        "scheme": face.scheme,
         "kind": config.landmarks or face.kind,
     }
     return values[column]
@@ -174,7 +198,7 @@ def _layout(faces: list[Face], config: PrepConfig, model: MorphableModel) -> Lay
         faces=len(faces),
         copies=config.copies,
         size=config.size,
-        points=len(get_scheme(config.scheme)),
+        points=len(get_scheme(str(config.scheme))),
         params=8 + model.n_coefficients,
         text_widths=widths,
     )
@@ -184,9 +208,11 @@ def _plan_digest(faces: list[Face], config: PrepConfig, model: MorphableModel) -
     """What a resumed build must share with the one it goes on with."""
     digest = hashlib.sha256(f"{sorted(config.as_dict().items())} {model.fingerprint}".encode())
     for face in faces:
-        digest.update(f"{face.id}\0{face.image}\0{face.subject}\0{face.split}\0{face.kind}\0".encode())
+        texts = (face.id, face.file, face.subject, face.split, *face.subsets, face.scheme, face.kind)
+        digest.update("\0".join(texts).encode() + b"\0")
         digest.update(face.landmarks.tobytes() + face.visibility.tobytes())
-        digest.update(b"" if face.box is None else np.asarray(face.box, np.float64).tobytes())
+        for array in (face.box, face.pose):
+            digest.update(b"" if array is None else np.asarray(array, np.float64).tobytes())
     return digest.hexdigest()
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import platformdirs
@@ -13,7 +13,9 @@ import platformdirs
 from pifa_data.errors import AnnotationError, MorphableError
 from pifa_data.faces import Face, Skipped
 from pifa_data.morphable import BUILTIN, MorphableModel, load_builtin
-from pifa_data.readers import FORMATS, read_faces
+from pifa_data.readers import FORMATS, parse_source, read_faces
+from pifa_data.readers.names import Names
+from pifa_data.readers.where import parse_where
 
 
 def home() -> Path:
@@ -27,7 +29,13 @@ def model_folder() -> Path:
 
 
 def load_faces(
-    sources: Sequence[str], *, split: str | None = None, limit: int | None = None, strict: bool = False
+    sources: Sequence[str],
+    *,
+    split: str | None = None,
+    limit: int | None = None,
+    where: str | None = None,
+    strict: bool = False,
+    fittable: bool = True,
 ) -> tuple[list[Face], list[Skipped]]:
     """All faces of the sources, with unique ids, and those that can't be used.
 
@@ -36,18 +44,13 @@ def load_faces(
     """
     faces: list[Face] = []
     skipped: list[Skipped] = []
-    seen: set[str] = set()
-    read = itertools.chain.from_iterable(read_faces(source, FORMATS, split=split, limit=limit) for source in sources)
-    for face in read:
-        if isinstance(face, Skipped):
-            if strict:
-                raise AnnotationError(f"{face.id}: {face.reason} (--strict stops at the first unusable face)")
-            skipped.append(face)
-        elif face.id in seen:
-            raise AnnotationError(f"{face.id}: two sources give a face of this name; prepare them into two stores")
-        else:
-            seen.add(face.id)
+    for face in stream_faces(sources, split=split, limit=limit, where=where, fittable=fittable):
+        if isinstance(face, Face):
             faces.append(face)
+        elif strict:
+            raise AnnotationError(f"{face.id}: {face.reason} (--strict stops at the first unusable face)")
+        else:
+            skipped.append(face)
     if not faces:
         first = f"; the first: {skipped[0].id}: {skipped[0].reason}" if skipped else ""
         raise AnnotationError(f"{', '.join(sources)}: no usable face found ({len(skipped)} skipped{first})")
@@ -55,21 +58,45 @@ def load_faces(
 
 
 def stream_faces(
-    sources: Sequence[str], *, split: str | None = None, limit: int | None = None
+    sources: Sequence[str],
+    *,
+    split: str | None = None,
+    limit: int | None = None,
+    where: str | None = None,
+    fittable: bool = True,
 ) -> Iterator[Face | Skipped]:
-    """The faces of the sources one after the other; one whose name was there before comes as ``Skipped``.
+    """The faces of the sources one after the other.
+
+    Names are unique: a face whose name an earlier source gave is called ``FORMAT:NAME``, and one whose name its own
+    source gave before comes as ``Skipped``.
+
+    Args:
+        sources: ``FORMAT:PATH[,OPTION=VALUE…]`` or paths.
+        split, limit: which faces of each source.
+        where: an expression that they have to meet, see ``pifa_data.readers.where``.
+        fittable: skip faces with too few labels to be fitted.
 
     Raises:
-        AnnotationError: a source can't be read at all.
+        AnnotationError: a source can't be read at all, or is named twice.
+        PifaError: ``where`` is no such expression.
     """
-    seen: set[str] = set()
-    for face in itertools.chain.from_iterable(read_faces(s, FORMATS, split=split, limit=limit) for s in sources):
-        if isinstance(face, Face) and face.id in seen:
-            yield Skipped(face.id, "another source gave a face of this name before")
-            continue
-        if isinstance(face, Face):
-            seen.add(face.id)
-        yield face
+    chosen = None if where is None else parse_where(where)
+    parsed = [parse_source(source, FORMATS) for source in sources]
+    for i, source in enumerate(parsed):
+        if any((source.format, source.path.resolve()) == (other.format, other.path.resolve()) for other in parsed[:i]):
+            raise AnnotationError(f"{sources[i]}: is named twice")
+    seen = Names()
+    for source, name in zip(parsed, sources, strict=True):
+        own = Names() if len(sources) > 1 else seen
+        for face in read_faces(name, FORMATS, split=split, limit=limit, where=chosen, fittable=fittable):
+            if isinstance(face, Face):
+                if not own.add(face.id):
+                    face = Skipped(face.id, "a face of this name was there before")
+                elif own is not seen and not seen.add(face.id):
+                    face = replace(face, id=f"{source.format.name}:{face.id}")
+                    if not seen.add(face.id):
+                        face = Skipped(face.id, "two sources gave a face of this name before")
+            yield face
 
 
 def find_model(name: str) -> MorphableModel:

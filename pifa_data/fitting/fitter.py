@@ -34,11 +34,11 @@ from threadpoolctl import threadpool_limits
 
 from pifa_data.boxes import box_size
 from pifa_data.camera import decompose
-from pifa_data.errors import PifaError
 from pifa_data.fitting.algebra import exponential, inverse_by_halves, mean_errors, normalised
 from pifa_data.fitting.silhouette import outermost
 from pifa_data.fitting.start import PoseGrid
 from pifa_data.morphable.model import MorphableModel
+from pifa_data.morphable.points import contour_of, landmark_vertices
 from pifa_data.schemes import get_scheme
 
 WEIGHT_OF_OCCLUDED = 0.5
@@ -149,12 +149,10 @@ class LandmarkFitter:
         Raises:
             PifaError: the model has no vertices for this scheme.
         """
-        if scheme not in model.landmarks:
-            raise PifaError(f"the morphable model {model.name} has no landmark vertices for the scheme {scheme}")
         self.scheme = get_scheme(scheme)
         self.modes = model.n_coefficients
-        landmarks = model.landmarks[scheme]
-        contour = model.contours.get(scheme)
+        landmarks = landmark_vertices(model, scheme)
+        contour = contour_of(model, scheme)
         lines = contour.vertices if contour else np.empty((0, 1), np.int32)
         vertices, where = np.unique(np.concatenate([landmarks, lines.ravel()]), return_inverse=True)
         self.fixed = where[: len(landmarks)]

@@ -1,8 +1,8 @@
 """What every reader shares: how a format is described, sources named ``FORMAT:PATH``, selections, and safe paths.
 
 A reader is a function ``read(path, **options)`` that yields ``Face`` by ``Face`` and never holds more than a few of
-them. What it can't use it yields as ``Skipped`` with the reason; it raises ``AnnotationError`` only where nothing can be
-read at all. Everything is in the project's conventions when it leaves the reader (docs/conventions.md).
+them. What it can't use it yields as ``Skipped`` with the reason; it raises ``AnnotationError`` only where nothing can
+be read at all. Everything is in the project's conventions when it leaves the reader (docs/conventions.md).
 """
 
 from __future__ import annotations

@@ -7,20 +7,24 @@ from pifa_data.schemes.aflw import AFLW19, AFLW21, PIFA34
 from pifa_data.schemes.afw import AFW6
 from pifa_data.schemes.base import Scheme
 from pifa_data.schemes.cofw import COFW29
+from pifa_data.schemes.composite import SIGN, union
 from pifa_data.schemes.ibug import IBUG51, IBUG68
+from pifa_data.schemes.lapa import LAPA106
 from pifa_data.schemes.wflw import WFLW98
 
 SCHEMES: dict[str, Scheme] = {
-    scheme.name: scheme for scheme in (IBUG68, IBUG51, AFLW21, AFLW19, PIFA34, AFW6, COFW29, WFLW98)
+    scheme.name: scheme for scheme in (IBUG68, IBUG51, AFLW21, AFLW19, PIFA34, AFW6, COFW29, WFLW98, LAPA106)
 }
 
 
 def get_scheme(name: str) -> Scheme:
-    """The scheme of that name.
+    """The scheme of that name, or the union of several, as ``ibug68+aflw21``.
 
     Raises:
         PifaError: no scheme has that name.
     """
+    if SIGN in name:
+        return union(name)
     try:
         return SCHEMES[name]
     except KeyError:

@@ -8,14 +8,14 @@ import pytest
 from synthetic import SCHEME, project_landmarks
 
 from pifa_data.boxes import square_of, tight_box
-from pifa_data.build import PrepConfig, Rows, build_rows, face_box, mirror_params
+from pifa_data.build import PrepConfig, Rows, build_rows, mirror_params
 from pifa_data.camera import pose_angles
 from pifa_data.faces import Face
-from pifa_data.fitting import LandmarkFitter
+from pifa_data.fitting import Fitters, landmarks_of
 from pifa_data.images import crop_image, read_image
-from pifa_data.morphable import MorphableModel
+from pifa_data.morphable import MorphableModel, load_builtin
 from pifa_data.readers import FORMATS, read_faces
-from pifa_data.schemes import get_scheme
+from pifa_data.schemes import correspondence, get_scheme
 
 CONFIG = PrepConfig(copies=3, size=64, seed=5)
 
@@ -26,13 +26,13 @@ def faces(synthetic: Path) -> list[Face]:
 
 
 @pytest.fixture(scope="module")
-def fitter(model: MorphableModel) -> LandmarkFitter:
-    return LandmarkFitter(model, SCHEME)
+def fitters(model: MorphableModel) -> Fitters:
+    return Fitters(model)
 
 
 @pytest.fixture(scope="module")
-def rows(faces: list[Face], fitter: LandmarkFitter) -> Rows:
-    return build_rows(faces, CONFIG, fitter)
+def rows(faces: list[Face], fitters: Fitters) -> Rows:
+    return build_rows(faces, CONFIG, fitters)
 
 
 def errors(model: MorphableModel, params: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
@@ -86,46 +86,46 @@ def test_pictures_and_labels_are_of_the_jittered_square(rows: Rows, faces: list[
         assert np.abs(picture.astype(int) - rows.crops["images"][row]).mean() < 0.5
 
 
-def test_a_row_depends_on_seed_face_and_copy_alone(rows: Rows, faces: list[Face], fitter: LandmarkFitter) -> None:
-    some = build_rows(faces[3:5][::-1], replace(CONFIG, copies=2), fitter)
+def test_a_row_depends_on_seed_face_and_copy_alone(rows: Rows, faces: list[Face], fitters: Fitters) -> None:
+    some = build_rows(faces[3:5][::-1], replace(CONFIG, copies=2), fitters)
     for name in ("images", "boxes", "landmarks", "visibility"):
         whole = rows.crops[name].reshape(len(faces), 3, *rows.crops[name].shape[1:])
         part = some.crops[name].reshape(2, 2, *rows.crops[name].shape[1:])
         np.testing.assert_array_equal(part, whole[[4, 3], :2])
-    other = build_rows(faces[3:4], replace(CONFIG, seed=6), fitter)
+    other = build_rows(faces[3:4], replace(CONFIG, seed=6), fitters)
     assert np.abs(other.crops["boxes"][1] - rows.crops["boxes"][3 * 3 + 1]).max() > 0.1
 
 
-def test_points_not_labelled_are_zero_in_the_crop(faces: list[Face], fitter: LandmarkFitter) -> None:
+def test_points_not_labelled_are_zero_in_the_crop(faces: list[Face], fitters: Fitters) -> None:
     hidden = faces[0].visibility.copy()
     hidden[:3] = 0
     holes = np.where(hidden[:, None] > 0, faces[0].landmarks, np.nan)
-    made = build_rows([replace(faces[0], landmarks=holes, visibility=hidden)], CONFIG, fitter)
+    made = build_rows([replace(faces[0], landmarks=holes, visibility=hidden)], CONFIG, fitters)
     assert (made.crops["landmarks"][:, :3] == 0).all()
     np.testing.assert_array_equal(made.crops["visibility"], np.tile(hidden, (3, 1)))
     for name in ("params", "landmarks", "boxes"):
         assert np.isfinite(made.crops[name]).all()
 
 
-def test_labels_that_are_no_faces_fail_alone(faces: list[Face], fitter: LandmarkFitter) -> None:
+def test_labels_that_are_no_faces_fail_alone(faces: list[Face], fitters: Fitters) -> None:
     slip = faces[0].landmarks.copy()
     slip[30, 0] = 99999
     scattered = np.random.default_rng(0).uniform(10, 90, faces[1].landmarks.shape)
     bad = [replace(faces[0], landmarks=slip), replace(faces[1], landmarks=scattered), faces[2]]
-    made = build_rows(bad, CONFIG, fitter)
+    made = build_rows(bad, CONFIG, fitters)
     assert sorted(made.failures) == [0, 1]
     assert "no face's" in made.failures[1]
     one_out = faces[0].landmarks.copy()
     one_out[0, 0] = -0.8 * 400  # nearly the image's own width outside, too little to spoil the fit beyond recognition
-    reasons = build_rows([replace(faces[0], landmarks=one_out)], CONFIG, fitter).failures
+    reasons = build_rows([replace(faces[0], landmarks=one_out)], CONFIG, fitters).failures
     assert "far outside" in reasons[0] or "no face's" in reasons[0]
 
 
-def test_a_slipped_label_spoils_neither_box_nor_loss(faces: list[Face], fitter: LandmarkFitter) -> None:
+def test_a_slipped_label_spoils_neither_box_nor_loss(faces: list[Face], fitters: Fitters) -> None:
     slipped = faces[0].landmarks.copy()
     slipped[30] += [60, 0]
-    made = build_rows([replace(faces[0], landmarks=slipped), faces[1]], CONFIG, fitter)
-    whole = build_rows(faces[:2], CONFIG, fitter)
+    made = build_rows([replace(faces[0], landmarks=slipped), faces[1]], CONFIG, fitters)
+    whole = build_rows(faces[:2], CONFIG, fitters)
     assert not made.failures
     assert (made.crops["visibility"][: CONFIG.copies, 30] == 0).all()
     assert (np.delete(made.crops["visibility"], 30, axis=1) == np.delete(whole.crops["visibility"], 30, axis=1)).all()
@@ -134,45 +134,106 @@ def test_a_slipped_label_spoils_neither_box_nor_loss(faces: list[Face], fitter: 
     np.testing.assert_allclose(made.crops["params"][:, :8], whole.crops["params"][:, :8], atol=3)
 
 
-def test_a_face_of_no_pixels_fails_alone(faces: list[Face], fitter: LandmarkFitter) -> None:
+def test_a_face_of_no_pixels_fails_alone(faces: list[Face], fitters: Fitters) -> None:
     speck = replace(faces[0], landmarks=faces[0].landmarks * 1e-3)
-    made = build_rows([speck, faces[1]], CONFIG, fitter)
+    made = build_rows([speck, faces[1]], CONFIG, fitters)
     assert list(made.failures) == [0]
     assert "smaller than 4 pixels" in made.failures[0]
 
 
-def test_bad_images_fail_alone(tmp_path: Path, faces: list[Face], fitter: LandmarkFitter) -> None:
+def test_bad_images_fail_alone(tmp_path: Path, faces: list[Face], fitters: Fitters) -> None:
     cut = tmp_path / "cut.jpg"
     cut.write_bytes(faces[0].image.read_bytes()[:-500])
     bad = [
-        replace(faces[0], image=cut),
+        replace(faces[0], file=str(cut)),
         faces[1],
-        replace(faces[2], image=tmp_path / "none.jpg"),
+        replace(faces[2], file=str(tmp_path / "none.jpg")),
         replace(faces[3], landmarks=faces[3].landmarks + 1000),
-        replace(faces[4], image=Path("a\0b.jpg")),
+        replace(faces[4], file="a\0b.jpg"),
     ]
-    made = build_rows(bad, CONFIG, fitter)
+    made = build_rows(bad, CONFIG, fitters)
     assert sorted(made.failures) == [0, 2, 3, 4]
     assert "cut short" in made.failures[0]
     assert "100% of the landmarks lie outside" in made.failures[3]
     np.testing.assert_array_equal(made.faces["valid"], [False, True, False, False, False])
     np.testing.assert_array_equal(made.crops["valid"], np.repeat(made.faces["valid"], 3))
-    alone = build_rows([faces[1]], CONFIG, fitter)
+    alone = build_rows([faces[1]], CONFIG, fitters)
     np.testing.assert_array_equal(made.crops["images"][3:6], alone.crops["images"])
 
 
-def test_dataset_boxes(faces: list[Face], fitter: LandmarkFitter) -> None:
+def test_dataset_boxes(faces: list[Face], fitters: Fitters) -> None:
     box = np.array([20.0, 30.0, 120.0, 140.0])
     config = replace(CONFIG, boxes="dataset", copies=1)
-    made = build_rows([replace(faces[0], box=box), faces[1]], config, fitter)
+    made = build_rows([replace(faces[0], box=box), faces[1]], config, fitters)
     np.testing.assert_array_equal(made.crops["boxes"][0], box)
     assert list(made.failures) == [1]
     assert "no box" in made.failures[1]
-    assert face_box(faces[1], "dataset") is None
 
 
-def test_the_landmark_kind_can_be_overruled(faces: list[Face], fitter: LandmarkFitter) -> None:
+def test_the_landmark_kind_can_be_overruled(faces: list[Face], fitters: Fitters) -> None:
     turned = [f for f in faces if f.kind == "2d"][:4]
-    two = build_rows(turned, replace(CONFIG, copies=1), fitter)
-    three = build_rows(turned, replace(CONFIG, copies=1, landmarks="3d"), fitter)
+    two = build_rows(turned, replace(CONFIG, copies=1), fitters)
+    three = build_rows(turned, replace(CONFIG, copies=1, landmarks="3d"), fitters)
     assert np.abs(two.crops["params"] - three.crops["params"]).max() > 1e-3
+
+
+def relabelled(face: Face, scheme: str, model: MorphableModel) -> Face:
+    """The face with the labels of another scheme: where its fit has them."""
+    params = build_rows([face], replace(CONFIG, copies=1), Fitters(model)).faces["params"].astype(np.float64)
+    points = landmarks_of(model, scheme, params, face.kind)[0]
+    return replace(face, landmarks=points, visibility=np.full(len(points), 2, np.uint8), scheme=scheme)
+
+
+def test_schemes_are_joined_in_a_chosen_one(faces: list[Face]) -> None:
+    builtin = load_builtin()
+    fitters = Fitters(builtin)
+    other = relabelled(faces[1], "cofw29", builtin)
+    config = replace(CONFIG, scheme="ibug68")
+    made = build_rows([faces[0], other, faces[2]], config, fitters)
+    assert not made.failures
+    shared = correspondence("cofw29", "ibug68")
+    seen = made.faces["visibility"]
+    assert (seen[[0, 2]] == 2).all()
+    np.testing.assert_array_equal(np.flatnonzero(seen[1]), np.sort(shared[shared >= 0]))
+    for cofw, ibug in enumerate(shared):
+        if ibug >= 0:
+            np.testing.assert_allclose(made.faces["landmarks"][1, ibug], other.landmarks[cofw], rtol=1e-6)
+    # The crop is that of the 68 points, jaw and all, though 29 others are labelled.
+    whole = build_rows([faces[1]], config, fitters)
+    # To a twelfth of the face: where the jaw is, 29 points without one can only guess.
+    np.testing.assert_allclose(made.faces["box"][1], whole.faces["box"][0], atol=9)
+    # Faces of the store's own scheme are as they are without the others.
+    alone = build_rows([faces[0]], config, fitters)
+    np.testing.assert_array_equal(alone.crops["images"], made.crops["images"][: CONFIG.copies])
+    np.testing.assert_array_equal(alone.crops["landmarks"], made.crops["landmarks"][: CONFIG.copies])
+
+
+def test_schemes_are_joined_in_their_union(faces: list[Face]) -> None:
+    builtin = load_builtin()
+    other = relabelled(faces[1], "aflw21", builtin)
+    made = build_rows([faces[0], other], replace(CONFIG, scheme="ibug68+aflw21"), Fitters(builtin))
+    seen = made.faces["visibility"]
+    assert seen.shape[1] == len(get_scheme("ibug68+aflw21")) == 68 + 14
+    assert seen[0].sum() == 2 * 68
+    assert seen[1].sum() == 2 * 21
+    assert ((seen[0] > 0) & (seen[1] > 0)).sum() == 7
+    # f(P) of each face gives its labels wherever it has some.
+    for f, face in enumerate((faces[0], other)):
+        points = landmarks_of(builtin, "ibug68+aflw21", made.faces["params"][f : f + 1].astype(float), face.kind)[0]
+        away = np.linalg.norm(points - made.faces["landmarks"][f], axis=1)[seen[f] > 0]
+        assert away.mean() < 0.04 * np.sqrt(np.prod(np.ptp(face.landmarks, axis=0)))
+
+
+def test_a_face_without_a_point_of_the_store_fails_alone(faces: list[Face]) -> None:
+    builtin = load_builtin()
+    pupils = relabelled(faces[1], "aflw21", builtin)
+    seen = np.where(correspondence("aflw21", "ibug68") < 0, 2, 0).astype(np.uint8)
+    made = build_rows([faces[0], replace(pupils, visibility=seen)], replace(CONFIG, scheme="ibug68"), Fitters(builtin))
+    assert "none of the labelled points of aflw21" in made.failures[1]
+
+
+def test_what_the_data_set_says_is_kept(faces: list[Face], fitters: Fitters) -> None:
+    box, pose = np.array([20.0, 30.0, 120.0, 140.0]), np.array([0.5, -0.25, 0.125])
+    made = build_rows([replace(faces[0], box=box, pose=pose), faces[1]], CONFIG, fitters)
+    np.testing.assert_array_equal(made.faces["dataset_box"], np.stack([box, np.full(4, np.nan)]).astype(np.float32))
+    np.testing.assert_array_equal(made.faces["dataset_pose"], np.stack([pose, np.full(3, np.nan)]).astype(np.float32))

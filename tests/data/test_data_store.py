@@ -82,7 +82,9 @@ def test_the_face_table_names_every_face(small_store: Path, synthetic: Path) -> 
     assert len(set(store.text("subject"))) == 8
     assert set(store.text("split")) == {"training", "test"}
     assert set(store.text("kind")) == {"2d"}
-    assert set(TEXTS) == {"id", "path", "subject", "split", "kind"}
+    assert set(store.text("scheme")) == {"ibug68"}
+    assert set(store.text("subsets")) == {""}
+    assert set(TEXTS) == {"id", "path", "subject", "split", "subsets", "scheme", "kind"}
 
 
 def test_the_synthetic_faces_are_fitted_well(small_store: Path) -> None:
@@ -182,7 +184,7 @@ def test_what_is_not_a_store_is_refused(tmp_path: Path, copy: Path) -> None:
         with pytest.raises(StoreError, match=name):
             Store(tmp_path / name)
     zarr.open_group(copy, mode="r+").attrs["schema_version"] = 99
-    with pytest.raises(StoreError, match="expected a store of schema version 1, found 99"):
+    with pytest.raises(StoreError, match="expected a store of schema version 2, found 99"):
         Store(copy)
 
 
