@@ -1,8 +1,10 @@
 """Readers: one file an annotation format, each giving ``Face`` by ``Face`` in the project's conventions."""
 
-from pifa_data.readers import keypoints_csv, merl_rav, w300
+from pifa_data.readers import keypoints_csv, merl_rav, w300, wflw
 from pifa_data.readers.base import Format, Source, Split, parse_source, read_faces
 
-FORMATS: dict[str, Format] = {fmt.name: fmt for fmt in (keypoints_csv.FORMAT, w300.FORMAT, merl_rav.FORMAT)}
+FORMATS: dict[str, Format] = {
+    fmt.name: fmt for fmt in (keypoints_csv.FORMAT, w300.FORMAT, merl_rav.FORMAT, wflw.FORMAT)
+}
 
 __all__ = ["FORMATS", "Format", "Source", "Split", "parse_source", "read_faces"]

@@ -21,6 +21,9 @@ class Names:
     def __len__(self) -> int:
         return self._count
 
+    def __contains__(self, name: str) -> bool:
+        return bool(self._table[self._place(hash(name) or 1)])
+
     def add(self, name: str) -> bool:
         """Remember a name; whether it is new."""
         if self._count >= _FULL * len(self._table):
