@@ -123,7 +123,8 @@ def test_a_face_alone_is_fitted_as_in_a_batch(fitter: LandmarkFitter, faces: tup
     many = fitter.fit(landmarks, visibility, kind)
     for i in (0, 7, FACES - 1):
         alone = fitter.fit(landmarks[i : i + 1], visibility[i : i + 1], kind)
-        np.testing.assert_allclose(alone.params[0], many.params[i], rtol=1e-6, atol=1e-8)
+        # Some processors' BLAS sums a batch of one in another order, in float32.
+        np.testing.assert_allclose(alone.params[0], many.params[i], rtol=1e-6, atol=1e-5)
 
 
 def test_arguments_stay_as_they_were(fitter: LandmarkFitter, faces: tuple) -> None:
