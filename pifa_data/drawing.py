@@ -126,10 +126,19 @@ def write_png(path: Path, image: np.ndarray) -> None:
         ImageError: it can't be encoded.
         OSError: it can't be written.
     """
+    path.write_bytes(encode_png(image))
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """The bytes of a PNG file.
+
+    Raises:
+        ImageError: it can't be encoded.
+    """
     done, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not done:
-        raise ImageError(f"{path}: the picture can't be encoded")
-    path.write_bytes(data.tobytes())
+        raise ImageError(f"a picture of {image.shape} can't be encoded")
+    return data.tobytes()
 
 
 def contact_sheet(tiles: list[np.ndarray], columns: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from pipelines.pages import data_address
 
@@ -101,4 +102,5 @@ def draw_poses(figure: Figure, theme: Theme, fitted: np.ndarray, own: np.ndarray
             if column == 0:
                 axes.legend(fontsize=8)
         axes.axvline(0, color=theme.accent, lw=0.8)
+        axes.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
         axes.set(xlabel=f"{name}, degrees", xlim=(-end, end), ylabel="faces" if name == "yaw" else "")

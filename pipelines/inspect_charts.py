@@ -1,0 +1,134 @@
+"""The charts of ``pifa inspect --report``, a few a source."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from pipelines.charts import Chart, Theme, draw_poses, make_chart
+from pipelines.inspect_fits import ANGLES, Fitted, comparable
+from pipelines.inspect_survey import Survey
+
+DOTS = 5000
+"""Marks of one scatter; of more faces, an even choice."""
+
+
+def draw_charts(survey: Survey, fitted: Fitted, points: list[dict[str, Any]]) -> list[Chart]:
+    """Pose, own pose against the fit's, sizes, and the visibility of each scheme's ``points`` (of the summary)."""
+    charts = []
+    own = survey.columns["pose"]
+    own = own[np.isfinite(own).all(1)].astype(np.float64)
+    pose = fitted.pose[fitted.done]
+    if len(pose) or len(own):
+        text = "Histograms of yaw, pitch and roll, of the fit and, where there is one, of the data set's own pose."
+        charts.append(make_chart("Pose", text, (10, 2.7), lambda f, t: draw_poses(f, t, pose, own)))
+    both = comparable(fitted)
+    if both.sum() > 1:
+        text = "Each face's angles in the data set against those of the fit; they should lie along the diagonal."
+        charts.append(
+            make_chart(
+                "The data set's own pose against the fit's",
+                text,
+                (10, 3.2),
+                lambda f, t: _against(f, t, fitted.own[both], fitted.pose[both]),
+            )
+        )
+    if survey.faces:
+        text = "Histogram of face sizes, sizes of the images, and where the data set's boxes lie about the tight boxes."
+        charts.append(make_chart("Sizes and boxes", text, (10, 3.0), lambda f, t: _sizes(f, t, survey.columns)))
+    for table in points:
+        text = f"Share of the faces in which each point of {table['scheme']} is visible, occluded or not labelled."
+        charts.append(_visibility(table, text))
+    return charts
+
+
+def _visibility(table: dict[str, Any], text: str) -> Chart:
+    return make_chart(f"Points of {table['scheme']}", text, (10, 2.5), lambda f, t: _bars(f, t, table["points"]))
+
+
+def _even(values: np.ndarray) -> np.ndarray:
+    return values[:: max(1, len(values) // DOTS)]
+
+
+def _against(figure: Figure, theme: Theme, own: np.ndarray, pose: np.ndarray) -> None:
+    for column, (axes, name) in enumerate(zip(figure.subplots(1, 3), ANGLES, strict=True)):
+        x, y = _even(own[:, column]), _even(pose[:, column])
+        reach = max(float(np.percentile(np.abs(np.r_[x, y]), 99.5)) * 1.1, 10.0)
+        axes.plot([-reach, reach], [-reach, reach], color=theme.accent, lw=0.8)
+        _dots(axes, theme, np.clip(x, -reach, reach), np.clip(y, -reach, reach))
+        axes.set(xlim=(-reach, reach), ylim=(-reach, reach), xlabel=f"{name}, the data set's own, degrees")
+        axes.set(ylabel="the fit's, degrees" if column == 0 else "", aspect="equal")
+
+
+def _dots(axes: Axes, theme: Theme, x: np.ndarray, y: np.ndarray) -> None:
+    # Drawn as pixels where there are many: as marks they would make a page of megabytes.
+    axes.scatter(
+        *(x, y),
+        s=max(4.0, 14 - len(x) / 50),
+        alpha=float(np.clip(60 / max(len(x), 1) ** 0.6, 0.12, 0.9)),
+        color=theme.fill,
+        lw=0,
+        rasterized=len(x) > 300,
+    )
+
+
+def _sizes(figure: Figure, theme: Theme, columns: dict[str, np.ndarray]) -> None:
+    image, box = (columns[name].astype(np.float64) for name in ("image", "box"))
+    image, box = _even(image[np.isfinite(image[:, 0])]), _even(box[np.isfinite(box).all(1)])
+    panels = iter(np.atleast_1d(figure.subplots(1, 1 + (len(image) > 0) + (len(box) > 0))))
+    _face_sizes(next(panels), theme, columns["size"])
+    if len(image):
+        axes: Axes = next(panels)
+        _dots(axes, theme, image[:, 0], image[:, 1])
+        end = float(image.max()) * 1.08
+        axes.set(xlim=(0, end), ylim=(0, end), aspect="equal", xlabel="image width, pixels", ylabel="height")
+    if len(box):
+        axes = next(panels)
+        _dots(axes, theme, box[:, 0], box[:, 1])
+        x, y, width, height = np.median(box, axis=0)
+        axes.plot(x, y, "+", color=theme.accent, ms=12, mew=1.6)
+        reach = max(0.25, 1.15 * float(np.percentile(np.abs(box[:, :2]), 99)))
+        axes.set(xlim=(-reach, reach), ylim=(reach, -reach), aspect="equal")
+        axes.set(xlabel="box centre from the tight box's,\nshare of its size: x", ylabel="y, down")
+        axes.set_title(f"{width:.2f} × {height:.2f} of the tight box", fontsize=8, color=theme.accent)
+
+
+def _face_sizes(axes: Axes, theme: Theme, sizes: np.ndarray) -> None:
+    size = sizes.astype(np.float64)
+    size = np.maximum(size[np.isfinite(size)], 1e-2)
+    low, high = np.percentile(size, [0.2, 99.8])
+    edges = np.geomspace(low / 1.1, high * 1.1, 40).tolist()
+    axes.hist(np.clip(size, edges[0], edges[-1]), bins=edges, color=theme.fill)
+    axes.axvline(float(np.median(size)), color=theme.accent, lw=1, label=f"median {np.median(size):.0f}")
+    axes.set(xscale="log", xlabel="√(w·h) of the tight box, pixels", ylabel="faces")
+    axes.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    _plain_ticks(axes, edges[0], edges[-1])
+    axes.legend(fontsize=8)
+
+
+def _plain_ticks(axes: Axes, low: float, high: float) -> None:
+    """Ticks 1, 2, 5, 10, … of a logarithmic axis, written out."""
+    ticks = [m * 10.0**e for e in range(-3, 6) for m in (1, 2, 5) if low <= m * 10.0**e <= high]
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _bars(figure: Figure, theme: Theme, points: list[dict[str, Any]]) -> None:
+    axes: Axes = figure.subplots()
+    at = np.arange(len(points))
+    base = np.zeros(len(points))
+    colours = {"visible": theme.good, "occluded": theme.warn, "not_labelled": theme.faint}
+    for key, colour in colours.items():
+        share = np.array([100 * point[key] for point in points])
+        axes.bar(at, share, bottom=base, color=colour, width=0.86, label=key.replace("_", " "))
+        base += share
+    step = 1 if len(points) <= 40 else 2 if len(points) <= 70 else 4
+    axes.set(xlim=(-0.7, len(points) - 0.3), ylim=(0, 100), ylabel="faces, %", xlabel="point")
+    axes.set_xticks(at[::step])
+    axes.tick_params(axis="x", labelsize=7)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=8, borderaxespad=0.1)
