@@ -174,16 +174,17 @@ def test_300w_folders(tmp_path: Path) -> None:
     found = list(read_faces(f"300w:{tmp_path}", FORMATS))
     faces = {f.id: f for f in found if isinstance(f, Face)}
     assert {k: (f.image.relative_to(tmp_path).as_posix(), f.split) for k, f in faces.items()} == {
+        "alone": ("alone.jpg", ""),  # labels alone can be fitted
         "c": ("c.png", ""),
         "c.d": ("c.d.jpg", ""),
-        "helen/trainset/b": ("helen/trainset/b.jpg", "trainset"),
-        "helen/testset/a": ("helen/testset/a.PNG", "testset"),
+        "helen/trainset/b": ("helen/trainset/b.jpg", "train"),
+        "helen/testset/a": ("helen/testset/a.PNG", "full"),
     }
-    assert {s.id for s in found if isinstance(s, Skipped)} == {"alone", "bad", "nan"}
+    assert {s.id for s in found if isinstance(s, Skipped)} == {"bad", "nan"}
     # Whoever it is stays the same whichever folder is given: "people it did not train on" must not depend on that.
     below = {f.subject for f in read_faces(f"300w:{tmp_path / 'helen'}", FORMATS) if isinstance(f, Face)}
     assert below == {f.subject for f in faces.values() if f.id.startswith("helen")}
-    only = list(read_faces(f"300w:{tmp_path}", FORMATS, split="testset"))
+    only = list(read_faces(f"300w:{tmp_path}", FORMATS, split="common"))
     assert [f.id for f in only if isinstance(f, Face)] == ["helen/testset/a"]
     assert [f.id for f in found] == [f.id for f in read_faces(f"300w:{tmp_path}", FORMATS)]
 
