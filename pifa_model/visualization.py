@@ -117,7 +117,7 @@ def nose_mask(model: MorphableModel, sigma: float) -> np.ndarray:
         sigma: σₙ as a share of the mean face's width between its outermost landmarks.
     """
     mean = model.mean.astype(np.float64)
-    landmarks = mean[np.concatenate([*model.landmarks.values()])]
+    landmarks = mean[np.concatenate([*model.stored_landmarks.values()])]
     width = np.ptp(landmarks[:, 0])
     squared = ((mean - mean[model.nose_tip]) ** 2).sum(1)
     a = np.exp(-squared / (2 * (sigma * width) ** 2))

@@ -23,7 +23,8 @@ import numpy as np
 
 from pifa_data.errors import MorphableError
 from pifa_data.morphable.contours import contour_lines
-from pifa_data.morphable.model import MorphableModel
+from pifa_data.morphable.later import with_later_schemes
+from pifa_data.morphable.model import STORED_SCHEMES, MorphableModel
 from pifa_data.morphable.places import LOOSE, loose_mean, loose_modes, scheme_vertices
 from pifa_data.schemes import SCHEMES, get_scheme
 
@@ -261,7 +262,7 @@ def complete_model(
         expression_names=expression_names,
     )
     points, count = bare.mean[landmarks], len(bare.mean)
-    every = scheme_vertices(bare.mean, bare.normals, landmarks, count + np.arange(len(LOOSE)))
+    every = scheme_vertices(bare.mean, bare.normals, landmarks, count + np.arange(len(LOOSE)), STORED_SCHEMES)
     contours = {
         scheme: contour_lines(bare.mean, bare.normals, vertices, SCHEMES[scheme].contour, bare.nose_tip)
         for scheme, vertices in every.items()
@@ -272,7 +273,7 @@ def complete_model(
         more = loose_modes(modes[:, landmarks].astype(np.float64))
         return np.concatenate([modes, more.astype(np.float32)], axis=1)
 
-    return replace(
+    whole = replace(
         bare,
         mean=np.concatenate([bare.mean, loose_mean(points.astype(np.float64)).astype(np.float32)]),
         identity=with_loose(bare.identity),
@@ -280,3 +281,4 @@ def complete_model(
         landmarks=every,
         contours=contours,
     )
+    return with_later_schemes(whole)

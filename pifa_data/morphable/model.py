@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,10 @@ from pifa_data.schemes import SCHEMES, get_scheme
 FORMAT = "pifa-morphable"
 FORMAT_VERSION = 2
 """2: the nose tip is an array, so in the fingerprint; modes may be stored as float16."""
+
+STORED_SCHEMES = ("ibug68", "ibug51", "aflw21", "aflw19", "pifa34", "afw6", "cofw29", "wflw98")
+"""What importers put into a file of this version. Later schemes are told when they are asked for (``later.py``): with
+them in the file, a model imported again would not be the one that checkpoints name."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,8 @@ class MorphableModel:
         identity: ``(K_I, V, 3)`` float32, model units for one standard deviation.
         expression: ``(K_E, V, 3)`` float32, the same.
         triangles: ``(T, 3)`` int32, counter-clockwise seen from outside.
-        landmarks: vertex numbers of each scheme's points.
+        landmarks: vertex numbers of each scheme's points. Of a loaded model also those of schemes that its file lacks
+            (see ``later.py``).
         contours: contour lines of each scheme that has ``2d`` labels.
         nose_tip: vertex number.
         units: what one model unit is, as ``centimetre``.
@@ -66,8 +72,8 @@ class MorphableModel:
     identity: np.ndarray
     expression: np.ndarray
     triangles: np.ndarray
-    landmarks: dict[str, np.ndarray]
-    contours: dict[str, Contour]
+    landmarks: Mapping[str, np.ndarray]
+    contours: Mapping[str, Contour]
     nose_tip: int
     units: str
     licence: str = ""
@@ -81,6 +87,16 @@ class MorphableModel:
     def n_coefficients(self) -> int:
         """K: identity and expression modes together."""
         return len(self.identity) + len(self.expression)
+
+    @property
+    def stored_landmarks(self) -> Mapping[str, np.ndarray]:
+        """``landmarks`` of the schemes that the file has: the model's identity, whatever schemes are known."""
+        return getattr(self.landmarks, "stored", self.landmarks)
+
+    @property
+    def stored_contours(self) -> Mapping[str, Contour]:
+        """``contours`` of the schemes that the file has."""
+        return getattr(self.contours, "stored", self.contours)
 
     @cached_property
     def modes(self) -> np.ndarray:
@@ -102,7 +118,7 @@ class MorphableModel:
         return self.mean[subset] + flat.reshape(*flat.shape[:-1], -1, 3)
 
     def simplify(self, count: int) -> np.ndarray:
-        """Vertices to draw instead of all: well spread where the face is seen, with every landmark of every scheme.
+        """Vertices to draw instead of all: well spread where the face is seen, with every stored scheme's landmarks.
 
         Take ``mean``, ``modes`` and ``normals`` at these numbers: the normals stay those of the full mesh. Contour
         candidates are not kept: they are a dense line a landmark, and drawing needs none of them.
@@ -116,7 +132,7 @@ class MorphableModel:
         Raises:
             MorphableError: fewer than the landmarks have vertices.
         """
-        keep = np.unique(np.concatenate([[self.nose_tip], *self.landmarks.values()]))
+        keep = np.unique(np.concatenate([[self.nose_tip], *self.stored_landmarks.values()]))
         if count < len(keep):
             raise MorphableError(f"expected at least {len(keep)} vertices, those of the landmarks, found {count}")
         return sample_vertices(self.mean, self.normals, keep, self.nose_tip, count)
@@ -178,7 +194,7 @@ class MorphableModel:
 
     @classmethod
     def load(cls, path: Path) -> MorphableModel:
-        """Read a model's file.
+        """Read a model's file; schemes that it lacks are told when asked for.
 
         Raises:
             MorphableError: missing, not such a file, damaged, or arrays that do not fit together.
@@ -210,7 +226,9 @@ class MorphableModel:
                 f"{path}: expected fingerprint {header.get('fingerprint')}, found {model.fingerprint}; "
                 "the file is damaged, import it again"
             )
-        return model
+        from pifa_data.morphable.later import with_later_schemes  # which is about this class
+
+        return with_later_schemes(model)
 
 
 def _tensors(model: MorphableModel) -> dict[str, np.ndarray]:
@@ -221,9 +239,9 @@ def _tensors(model: MorphableModel) -> dict[str, np.ndarray]:
         "triangles": model.triangles,
         "nose_tip": np.array([model.nose_tip], dtype=np.int32),
     }
-    for scheme, vertices in model.landmarks.items():
+    for scheme, vertices in model.stored_landmarks.items():
         tensors[f"landmarks.{scheme}"] = vertices
-    for scheme, contour in model.contours.items():
+    for scheme, contour in model.stored_contours.items():
         tensors[f"contour.{scheme}.points"] = contour.points
         tensors[f"contour.{scheme}.vertices"] = contour.vertices
         tensors[f"contour.{scheme}.side"] = contour.side
@@ -296,10 +314,10 @@ def _validate(model: MorphableModel) -> None:
 
     indices("triangles", model.triangles, (None, 3), n)
     indices("nose_tip", np.array([model.nose_tip], dtype=np.int32), (1,), n)
-    for scheme, vertices in model.landmarks.items():
+    for scheme, vertices in model.stored_landmarks.items():
         demand(scheme in SCHEMES, f"landmarks.{scheme}: no such landmark scheme")
         indices(f"landmarks.{scheme}", vertices, (len(get_scheme(scheme)),), n)
-    for scheme, contour in model.contours.items():
+    for scheme, contour in model.stored_contours.items():
         demand(scheme in model.landmarks, f"contour.{scheme}: the scheme has no landmark vertices")
         lines = len(contour.points)
         indices(f"contour.{scheme}.points", contour.points, (lines,), len(get_scheme(scheme)))

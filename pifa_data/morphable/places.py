@@ -5,17 +5,18 @@ A place is a weighted mean of ibug68's points plus an offset in units of the dis
 is the nearest skin vertex; a place that is one of ibug68's own points is that vertex. Only the subject's right half and
 the midline are written down; the left half is the mirror image.
 
-Weights and offsets come from pictures labelled in these schemes (AFLW-19, COFW, WFLW) and from 300W's frontal faces,
-all brought to the same eye corners; where two annotators differ by more than the offset, it is none.
+Weights and offsets come from faces labelled in these schemes (AFLW-19, COFW, WFLW, LaPa) and from 300W's frontal
+faces, all brought to the same eye corners; where two annotators differ by more than the offset, it is none.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from pifa_data.schemes import SCHEMES, get_scheme, other_side
+from pifa_data.schemes import get_scheme, other_side
 
 LOOSE = ("right_pupil", "left_pupil", "mouth_centre")
 """Places that are no skin: in the opening of an eye or between the lips. A model gets a vertex of its own for each."""
@@ -131,10 +132,43 @@ _WFLW = {
     **{88 + i: _on(60 + i) for i in (0, 1, 2, 6, 7)},
 }
 
-_OUTLINE = 33  # points of WFLW along the face's outline
+# LaPa's, from the labels of two faces (four sides of faces, 1-2 mm apart).
+_LAPA = {
+    # The brow as WFLW's, its upper edge at ibug68's points.
+    **{33 + i: _on(17 + i) for i in range(5)},
+    38: Place({21: 0.85, 20: 0.15}, up=-0.06),
+    39: Place({20: 1.0}, up=-0.07),
+    40: Place({19: 0.95, 20: 0.05}, up=-0.07),
+    41: Place({18: 0.8, 19: 0.2}, up=-0.06),
+    # The bridge, then the nose's outline: its root beside the inner corner of the eye, the wing's top and widest point,
+    # and three at the nostrils.
+    **{51 + i: _on(27 + i) for i in range(4)},
+    55: Place({39: 0.67, 28: 0.33}),
+    56: Place({31: 0.6, 39: 0.4}, forward=0.1),
+    57: Place({31: 0.5, 33: 0.5}, out=0.145, up=0.085, forward=-0.04),
+    58: Place({31: 0.8, 32: 0.2}, up=0.02),
+    59: Place({32: 1.0}, up=0.02),
+    60: _on(33),
+    # The eye as WFLW's; the opening's centre is labelled at the pupil.
+    **{66 + i: _WFLW[60 + i] for i in range(8)},
+    74: _NAMED["right_pupil"],
+    104: _NAMED["right_pupil"],
+    # The lips are ibug68's, but the inner ones' points lie further out.
+    **{84 + i: _on(48 + i) for i in (0, 1, 2, 3, 9, 10, 11)},
+    96: Place({60: 0.82, 61: 0.18}),
+    97: Place({61: 0.7, 60: 0.3}),
+    98: _on(62),
+    102: _on(66),
+    103: Place({67: 0.7, 60: 0.3}),
+}
+
+_NUMBERED = {"wflw98": _WFLW, "lapa106": _LAPA}
+
+_OUTLINE = 33  # points of WFLW and LaPa along the face's outline
 
 OUTLINE_ABOVE = 0.18
-"""Outer eye distances that WFLW's outline goes on above ibug68's first jaw point: it begins level with the brows."""
+"""Outer eye distances that WFLW's outline goes on above ibug68's first jaw point: it begins level with the brows.
+LaPa's begins 0.16 ± 0.04 above it."""
 
 
 def _named(point: str) -> Place:
@@ -142,15 +176,15 @@ def _named(point: str) -> Place:
 
 
 def places_of(scheme: str) -> list[Place]:
-    """The place of each landmark of a scheme. Of WFLW's outline they only tell the skin around; see `positions`."""
+    """The place of each landmark of a scheme. Of the outlines they only tell the skin around; see `positions`."""
     if scheme == "ibug68":
         return [_on(i) for i in range(68)]
     if scheme == "ibug51":
         return [_on(i) for i in range(17, 68)]
     known = get_scheme(scheme)
-    if scheme == "wflw98":
+    if scheme in _NUMBERED:
         outline = {i: Place({i // 2: 0.5, (i + 1) // 2: 0.5}) if i % 2 else Place({i // 2: 1.0}) for i in range(33)}
-        right = {**_WFLW, **outline}
+        right = {**_NUMBERED[scheme], **outline}
         return [right[i] if i in right else right[int(known.mirror[i])].mirrored() for i in range(len(known))]
     return [_named(point) for point in known.points]
 
@@ -165,7 +199,7 @@ def positions(scheme: str, points: np.ndarray) -> np.ndarray:
         ``(L, 3)``, the same units.
     """
     found = np.stack([place.at(points) for place in places_of(scheme)])
-    if scheme == "wflw98":
+    if scheme in _NUMBERED:
         found[:_OUTLINE] = _outline(points)
     return found
 
@@ -202,34 +236,40 @@ def loose_modes(movements: np.ndarray) -> np.ndarray:
     return np.stack([_named(point).mean(rows) for point in LOOSE], axis=1)
 
 
+def loose_landmarks(scheme: str) -> tuple[tuple[int, int], ...]:
+    """The landmarks of a scheme that need a loose vertex: number in LOOSE, number in the scheme."""
+    loose = [_named(point) for point in LOOSE]
+    return tuple((loose.index(place), i) for i, place in enumerate(places_of(scheme)) if place in loose)
+
+
 def scheme_vertices(
-    mean: np.ndarray, normals: np.ndarray, ibug68: np.ndarray, loose: np.ndarray
+    mean: np.ndarray, normals: np.ndarray, ibug68: np.ndarray, loose: np.ndarray, schemes: Iterable[str]
 ) -> dict[str, np.ndarray]:
-    """Landmark vertices of every scheme.
+    """Landmark vertices of some schemes.
 
     Args:
-        mean: ``(V, 3)`` mean face without the loose vertices.
+        mean: ``(V, 3)`` mean face; where it has the loose vertices, their normals are zero.
         normals: ``(V, 3)`` outward unit normals.
         ibug68: ``(68,)`` vertex numbers.
-        loose: ``(3,)`` numbers that LOOSE's vertices will have.
+        loose: ``(3,)`` numbers that LOOSE's vertices have or will have.
+        schemes: names.
 
     Returns:
-        ``(L,)`` int32 a scheme. Within a scheme no vertex stands for two landmarks unless the model has too few.
+        ``(L,)`` int32 a scheme. Within a scheme no vertex stands for two landmarks unless they are one place or the
+        model has too few.
     """
     points = mean[ibug68].astype(np.float64)
     unit = float(np.linalg.norm(points[45] - points[36]))
-    numbers = dict(zip(LOOSE, loose, strict=True))
     found = {}
-    for name, scheme in SCHEMES.items():
+    for name in schemes:
         places, at = places_of(name), positions(name, points)
-        chosen = np.full(len(scheme), -1, dtype=np.int32)
+        chosen = np.full(len(places), -1, dtype=np.int32)
         for i, place in enumerate(places):
-            own = place.ibug if not (name == "wflw98" and i < _OUTLINE) else None
+            own = place.ibug if not (name in _NUMBERED and i < _OUTLINE) else None
             if own is not None:
                 chosen[i] = ibug68[own]
-            for point, number in numbers.items():
-                if place == _named(point):
-                    chosen[i] = number
+        for point, i in loose_landmarks(name):
+            chosen[i] = loose[point]
         for i in np.flatnonzero(chosen < 0).tolist():
             agreement = normals @ _unit(places[i].mean(normals[ibug68]))
             cost = ((mean - at[i]) ** 2).sum(1) / unit**2 + FACING**2 * (1 - agreement)

@@ -15,7 +15,7 @@ LAPA106 = numbered_scheme(
         "right_brow": range(33, 42),
         # The upper edge outwards, the outer tip (46), the lower edge inwards.
         "left_brow": range(42, 51),
-        # The bridge down to the tip, then the outline from the root beside the right eye, below the tip, up to the left.
+        # The bridge down to the tip, then the outline: from the root beside the right eye round the base to the left.
         "nose": (*range(51, 55), *range(55, 66)),
         # Clockwise in the image from the image-left corner; the opening's centre and the pupil last. The owners label
         # both at one place.

@@ -89,6 +89,12 @@ PUBLISHED_PAIRS = {
         "60-72 61-71 62-70 63-69 64-68 65-75 66-74 67-73 "
         "76-82 77-81 78-80 83-87 84-86 88-92 89-91 93-95 96-97"
     ),
+    "lapa106": (
+        "0-32 1-31 2-30 3-29 4-28 5-27 6-26 7-25 8-24 9-23 10-22 11-21 12-20 13-19 14-18 15-17 "
+        "33-46 34-45 35-44 36-43 37-42 38-50 39-49 40-48 41-47 55-65 56-64 57-63 58-62 59-61 "
+        "66-79 67-78 68-77 69-76 70-75 71-82 72-81 73-80 74-83 "
+        "84-90 85-89 86-88 91-95 92-94 96-100 97-99 101-103 104-105"
+    ),
 }
 
 
@@ -120,11 +126,12 @@ def test_sizes_and_what_is_left_out() -> None:
         "afw6": 6,
         "cofw29": 29,
         "wflw98": 98,
+        "lapa106": 106,
     }
     assert {name: len(scheme) for name, scheme in SCHEMES.items()} == sizes
     assert not [name for name in get_scheme("ibug51").points if name.startswith("jaw")]
     assert set(get_scheme("aflw21").points) - set(get_scheme("aflw19").points) == {"right_ear", "left_ear"}
-    assert [name for name, scheme in SCHEMES.items() if scheme.contour] == ["ibug68", "pifa34", "wflw98"]
+    assert [name for name, scheme in SCHEMES.items() if scheme.contour] == ["ibug68", "pifa34", "wflw98", "lapa106"]
 
 
 def test_a_part_without_eye_corners_is_refused() -> None:
@@ -136,7 +143,7 @@ def test_a_part_without_eye_corners_is_refused() -> None:
 def test_the_other_side_of_a_name(scheme: Scheme) -> None:
     for i, name in enumerate(scheme.points):
         assert other_side(other_side(name)) == name
-        if name.startswith(("right_", "left_")) and scheme.name not in ("ibug68", "ibug51", "wflw98"):
+        if name.startswith(("right_", "left_")) and scheme.name not in ("ibug68", "ibug51", "wflw98", "lapa106"):
             assert scheme.points[scheme.mirror[i]] == other_side(name)
 
 
