@@ -111,7 +111,7 @@ def test_normals_point_outwards(builtin: MorphableModel) -> None:
     assert size[outwards].sum() > 0.97 * size.sum()
 
 
-@pytest.mark.parametrize("scheme", ["ibug68", "aflw21", "cofw29", "wflw98", "pifa34"])
+@pytest.mark.parametrize("scheme", ["ibug68", "aflw21", "cofw29", "wflw98", "pifa34", "lapa106"])
 def test_it_fits_faces_of_its_own(builtin: MorphableModel, scheme: str) -> None:
     rng = np.random.default_rng(1)
     p = rng.normal(size=(8, builtin.n_coefficients)).clip(-2, 2)
