@@ -57,7 +57,7 @@ def read(path: Path, kind: str | None = None) -> Iterator[Face | Skipped]:
 
 def _folders(path: Path) -> list[Path]:
     names = [name + flip for name in SETS for flip in ("", "_Flip")]
-    found = [path / name for name in names if (path / name).is_dir()]
+    found = [path / name for name in names if exists(path / name)]
     return found or ([path] if mat_files(path) else [])
 
 
@@ -65,7 +65,7 @@ def _read_folder(folder: Path, kind: str | None) -> Iterator[Face | Skipped]:
     flipped = folder.name.endswith("_Flip")
     name = folder.name.removesuffix("_Flip")
     labels = [f"{folder.parent}/{part}/{name}" for part in ("landmarks", "landmarks3d")]
-    labels = [label for label in labels if Path(label).is_dir()]
+    labels = [label for label in labels if exists(Path(label))]
     kind = kind or ("3d" if labels else "2d")
     images = {entry.name for entry in os.scandir(folder)}
     for file in mat_files(folder):
