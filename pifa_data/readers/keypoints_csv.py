@@ -41,31 +41,36 @@ def read(path: Path, kind: str = "2d", scheme: str = "") -> Iterator[Face | Skip
             continue
         if not line:
             continue
-        name, numbers, columns = split_row(line)
-        if chosen is None and columns % 2:
+        name, numbers = split_row(line)
+        if chosen is None and columns(numbers) % 2:
             # One scheme a table, its first row's: a row that was cut short may have another scheme's length.
-            chosen = scheme_of_count(columns // 2)
+            chosen = scheme_of_count(columns(numbers) // 2)
         if number == 1 and _is_header(numbers):
             continue
         name = name.strip() or f"line {number}"
         id_ = unique(names, name, number)
         try:
-            yield _face(id_, name, numbers, columns, chosen, images, kind)
+            yield _face(id_, name, numbers, chosen, images, kind)
         except AnnotationError as error:
             yield Skipped(id_, f"keypoints.csv line {number}: {error}")
 
 
-def split_row(line: str) -> tuple[str, str, int]:
-    """A row's first cell, the others as they stand between commas, and how many cells it has in all."""
+def split_row(line: str) -> tuple[str, str]:
+    """A row's first cell, and the others as they stand between commas."""
     # The csv module takes 10 to 18 µs to cut a row of 68 points into cells; only quotes need it.
     if '"' not in line:
         name, _, rest = line.partition(",")
-        return name, rest, line.count(",") + 1
+        return name, rest
     try:
         cells = next(csv.reader([line]), [""])
     except csv.Error:
-        cells = [line[:80]]
-    return cells[0], ",".join(cells[1:]), len(cells)
+        return line[:80], ""
+    return cells[0], ",".join(cells[1:])
+
+
+def columns(numbers: str) -> int:
+    """How many cells a row has, with the first, of the others as they stand between commas."""
+    return 1 + numbers.count(",") + bool(numbers)
 
 
 def _is_header(cells: str) -> bool:
@@ -76,25 +81,33 @@ def _is_header(cells: str) -> bool:
     return bool(cells) and all(_NAME_OF_COLUMN.match(cell.strip()) for cell in found)
 
 
-def _face(id_: str, name: str, numbers: str, columns: int, scheme: Scheme | None, images: str, kind: str) -> Face:
-    if scheme is None or columns != 2 * len(scheme) + 1:
-        known = ", ".join(f"{2 * len(s) + 1} ({s.name})" for s in ([scheme] if scheme else SCHEMES.values()))
-        raise AnnotationError(f"expected {known} columns, found {columns}")
+def _face(id_: str, name: str, numbers: str, scheme: Scheme | None, images: str, kind: str) -> Face:
     try:
-        landmarks = parse_numbers(numbers, ",").reshape(len(scheme), 2)
+        values = parse_numbers(numbers, ",")
     except ValueError:
-        raise AnnotationError("a coordinate is not a number") from None
+        values = None
+    if scheme is None or values is None or len(values) != 2 * len(scheme):
+        raise _refusal(columns(numbers), scheme)
     subject, split = _person(name)
     return Face(
         id=id_,
         file=inside(images, name),
-        landmarks=landmarks,
+        landmarks=values.reshape(len(scheme), 2),
         visibility=all_visible(len(scheme)),
         scheme=scheme.name,
         kind=kind,  # 2d unless said otherwise: YouTube Faces' jaw labels follow the silhouette of turned heads
         subject=subject,
         split=split,
     )
+
+
+def _refusal(count: int, scheme: Scheme | None) -> AnnotationError:
+    """What is wrong with a row of so many cells."""
+    known = {2 * len(s) + 1: s.name for s in ([scheme] if scheme else SCHEMES.values())}
+    if count in known:
+        return AnnotationError("a coordinate is not a number")
+    expected = ", ".join(f"{number} ({name})" for number, name in known.items())
+    return AnnotationError(f"expected {expected} columns, found {count}")
 
 
 def _person(name: str) -> tuple[str, str]:

@@ -138,7 +138,7 @@ def test_blanks_of_all_kinds(tmp_path: Path, text: str) -> None:
         (line(name="../../secret.jpg"), "leads out"),
         (line(name="/etc/passwd"), "leads out"),
         (line(name="..\\secret.jpg"), "leads out"),
-        ("1 " * 40_000, "longer than 65536 characters"),
+        ("1 " * 40_000, "longer than 65536 bytes"),
         ("\0" * 300, "found 0"),
     ],
 )
