@@ -69,7 +69,7 @@ def test_contour_lines_change_the_picture_and_landmarks_stay_on_top(whole: Path,
 
 def test_a_scheme_that_is_not_there_is_named(synthetic: Path, whole: Path, tmp_path: Path) -> None:
     bare = str(synthetic / "model.safetensors")  # with ibug68 alone
-    with pytest.raises(MorphableError, match="no landmark vertices for the scheme wflw98; it has ibug68"):
+    with pytest.raises(MorphableError, match="no landmark vertices for the scheme wflw98; it has ibug51, ibug68"):
         run_render(bare, tmp_path / "a.png", landmarks=True, scheme="wflw98")
     with pytest.raises(MorphableError, match="no contour lines for cofw29; it has ibug68, lapa106, pifa34, wflw98"):
         run_render(str(whole), tmp_path / "a.png", contours=True, scheme="cofw29")
