@@ -20,7 +20,7 @@ import numpy as np
 from pifa_data.boxes import Square
 from pifa_data.errors import ImageError
 from pifa_data.image_header import read_size
-from pifa_data.matfile import Damaged, open_file
+from pifa_data.matfile import Damaged, Limit, open_file
 
 LARGEST_FILE = 256 * 2**20
 """Bytes. A photograph is far smaller; reading more is refused before it fills the memory."""
@@ -77,18 +77,26 @@ def image_exists(path: str | Path) -> bool:
 
 def _within(path: str | Path) -> np.ndarray:
     """``read_image`` of a cell of a MATLAB file."""
-    height, width = _size_within(path)[::-1]
+    from pifa_data.mat73 import read_array
+
     with _cell(path) as node:
-        image = np.ascontiguousarray(node[()].T)
+        width, height = _size_of(node, path)
+        image = np.ascontiguousarray(read_array(node, Limit()).T)
     return image if image.shape == (height, width, 3) else np.repeat(image[..., None], 3, axis=2)
 
 
 def _size_within(path: str | Path) -> tuple[int, int]:
     with _cell(path) as node:
-        # MATLAB turns over what it stores: (3, width, height), or (width, height) of a grey image.
-        shape = node.shape
-        if node.dtype != np.uint8 or len(shape) not in (2, 3) or shape[:-2] not in ((), (3,)) or not node.size:
-            raise ImageError(f"{path}: expected an image, found {node.dtype} {shape[::-1]}")
+        return _size_of(node, path)
+
+
+def _size_of(node: Any, path: str | Path) -> tuple[int, int]:
+    """Width and height of a cell's image. MATLAB turns over what it stores: (3, width, height), or (width, height)."""
+    shape = node.shape
+    if node.dtype != np.uint8 or shape is None or len(shape) not in (2, 3) or shape[:-2] not in ((), (3,)):
+        raise ImageError(f"{path}: expected an image, found {node.dtype} {(shape or ())[::-1]}")
+    if not node.size:
+        raise ImageError(f"{path}: an image without pixels")
     return _checked(shape[-2:], str(path))
 
 
