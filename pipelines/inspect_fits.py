@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -131,6 +131,7 @@ def _judge(faces: list[Face], columns: dict[str, np.ndarray], fitter: LandmarkFi
     slipped = away > WILD * (fitter.sigma * scale)[:, None]
     names = get_scheme(faces[0].scheme).points
     for i, face in enumerate(faces):
+        whole = True  # the face as such is wrong, not single points
         if turned.get(i):
             problems.add("swapped", face.id, turned[i], face)
         elif columns["nme"][i] > WORST_FIT:
@@ -138,13 +139,15 @@ def _judge(faces: list[Face], columns: dict[str, np.ndarray], fitter: LandmarkFi
             problems.add("misfit", face.id, text, face)
         elif abs(columns["yaw"][i]) > BEHIND:
             problems.add("misfit", face.id, f"the best fit looks away: its yaw is {columns['yaw'][i]:.0f}°", face)
-        elif not columns["plausible"][i]:
+        else:
+            whole = False
+        if not whole and not columns["plausible"][i]:
             text = (
                 f"no plausible shape: error {columns['nme'][i]:.1f} % of the tight box, plausibility "
                 f"{columns['plausibility'][i]:.1f}"
             )
             problems.add("misfit", face.id, text, face)
-        if slipped[i].any() and not turned.get(i):
+        if not whole and slipped[i].any():
             wrong = np.flatnonzero(slipped[i])
             listed = ", ".join(f"{p} ({names[p]})" for p in wrong[:5].tolist())
             more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
@@ -212,9 +215,10 @@ def _compare_poses(survey: Survey, fitted: Fitted) -> None:
             text = f"{name}: correlation {correlation:+.2f} over {len(both):,} faces; its sign is turned over"
             survey.problems.add("sign", survey.source, text)
             against.append(column)
-    kept: Sequence[int] = [column for column in range(3) if column not in against]
+    kept = [column for column in range(3) if column not in against]
     difference = np.abs(turn(pose - own))
-    for row in np.flatnonzero((difference[:, kept] > FAR_POSE).any(1)) if kept else []:
+    far = (difference[:, kept] > FAR_POSE).any(1) & (np.abs(pose[:, 0]) <= BEHIND)  # those behind are told already
+    for row in np.flatnonzero(far):
         face = fitted.faces[both[row]]
         parts = (f"{name} {own[row, c]:.0f}° and {pose[row, c]:.0f}°" for c, name in enumerate(ANGLES))
         survey.problems.add("pose", face.id, f"own and fitted {', '.join(parts)}", face)

@@ -185,7 +185,9 @@ class _Reader:
             _count(self._result.reasons, general(skipped.reason))
         faces = [face for face in block if isinstance(face, Face)]
         if faces:
-            self._measure_block(faces)
+            # An absurd pose or box becomes infinite in float32, and is left out as if there were none.
+            with np.errstate(over="ignore", invalid="ignore"):
+                self._measure_block(faces)
 
     def finish(self) -> None:
         result = self._result

@@ -93,7 +93,7 @@ def _fit(fit: dict[str, Any]) -> str:
     notes = "".join(f"; {note}" for note in fit["notes"])
     if not fit["faces"]:
         return f"no face was fitted{notes}"
-    of = f", every {fit['every']}th face" if fit["every"] > 1 else ""
+    of = f", one of {fit['every']}" if fit["every"] > 1 else ""
     return (
         f"{fit['faces']:,} faces{of}: error median {fit['nme_median']:.2f} %, 95th percentile {fit['nme_p95']:.2f} % "
         f"of the tight box{notes}"
