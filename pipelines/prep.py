@@ -22,6 +22,7 @@ from pifa_data.build import PrepConfig, build_rows
 from pifa_data.errors import AnnotationError, StoreError
 from pifa_data.faces import Face, Skipped
 from pifa_data.fitting import Fitters
+from pifa_data.images import image_exists
 from pifa_data.morphable import MorphableModel
 from pifa_data.morphable.points import landmark_vertices
 from pifa_data.schemes import SCHEMES, get_scheme, union_name
@@ -99,10 +100,10 @@ def run_prep(
     config = replace(config, scheme=_store_scheme(config.scheme, schemes))
     for scheme in {str(config.scheme), *schemes}:
         landmark_vertices(model, scheme)  # refuses a model without them
-    if scheduler is None and not any(_has_image(face) for face in faces):
+    if scheduler is None and not any(image_exists(face.file) for face in faces):
         raise AnnotationError(
             f"{', '.join(sources)}: no face could be prepared: these are labels alone, none of the {len(faces)} images "
-            f"is there (the first would be {faces[0].image}); put them in place, or fit the labels with `pifa fit`"
+            f"is there (the first would be {faces[0].file}); put them in place, or fit the labels with `pifa fit`"
         )
     faces = [faces[i] for i in np.random.default_rng([config.seed, len(faces)]).permutation(len(faces))]
     layout = _layout(faces, config, model)
@@ -143,13 +144,6 @@ def _store_scheme(wanted: str | None, found: set[str]) -> str:
             f"have: --scheme {union.partition('+')[0]}, or --scheme {UNION} for all points of all of them"
         )
     return union
-
-
-def _has_image(face: Face) -> bool:
-    try:
-        return face.image.is_file()
-    except (OSError, ValueError):  # a name that no file can have; reading it says what is wrong with it
-        return False
 
 
 def build_shard(
