@@ -35,7 +35,7 @@ from pifa_data.errors import AnnotationError
 LARGEST = 2**28
 """Bytes, of all arrays read from one file. Labels of a million faces with 29 points take less."""
 
-MOST_VALUES = 2**20
+MOST_VALUES = 2**18
 """Arrays, cells and fields of structs in one file together."""
 
 DEEPEST = 16
@@ -52,6 +52,8 @@ _TEXTS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18
 _CELL, _STRUCT, _CHAR = 1, 2, 4
 _OTHERS = {3: "an object", 5: "a sparse array", 16: "a function", 17: "an object"}
 _MATRIX, _COMPRESSED = 14, 15
+_EMPTY = np.zeros((0, 0))
+_EMPTY.flags.writeable = False
 _VERSION_4 = ("f8", "f4", "i4", "i2", "u2", "u1")
 
 
@@ -230,7 +232,7 @@ class _Parser:
             raise Damaged(f"damaged: expected an array, found type {kind}")
         self._limit.take(0)
         if not length:  # so MATLAB writes what a cell or a field never got
-            return np.zeros((0, 0))
+            return _EMPTY
         if depth > DEEPEST:
             raise Damaged(f"cells lie within each other more than {DEEPEST} deep; refused")
         outer, self._at, self._end = (self._end, start, start + length)
