@@ -72,7 +72,8 @@ def run_inspect(
     kept = sum(len(sample.faces) for found in surveys for sample in found.samples.values())
     with progress("fitting", kept, "faces") as advance:
         fits = [fit_sample(found, model, advance) for found in surveys]
-    summary = summarise(surveys, fits, model.name, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    summary = summarise(surveys, fits, morphable=model.name, whole=selection.is_whole, seconds=seconds)
     if report is None and sheet is None:
         return summary
     parts = [choose(found, fitted, len(surveys)) for found, fitted in zip(surveys, fits, strict=True)]

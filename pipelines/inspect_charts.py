@@ -111,8 +111,9 @@ def _face_sizes(axes: Axes, theme: Theme, sizes: np.ndarray) -> None:
 
 
 def _plain_ticks(axes: Axes, low: float, high: float) -> None:
-    """Ticks 1, 2, 5, 10, … of a logarithmic axis, written out."""
-    ticks = [m * 10.0**e for e in range(-3, 6) for m in (1, 2, 5) if low <= m * 10.0**e <= high]
+    """Ticks of a logarithmic axis at round numbers, written out."""
+    marks = (1, 2, 5) if high > 6 * low else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+    ticks = [m * 10.0**e for e in range(-3, 7) for m in marks if low <= m * 10.0**e <= high]
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -18,7 +18,9 @@ SIZE_EDGES: np.ndarray = np.array([0.0, *(round(2.0 ** (half / 2), 1) for half i
 """Pixels, of the histograms of sizes: two bins an octave; what is larger falls into the last."""
 
 
-def summarise(surveys: Sequence[Survey], fits: Sequence[Fitted], morphable: str, seconds: float) -> dict[str, Any]:
+def summarise(
+    surveys: Sequence[Survey], fits: Sequence[Fitted], *, morphable: str, whole: bool, seconds: float
+) -> dict[str, Any]:
     """Everything that was found, of all sources."""
     sources = [_source(survey, fitted) for survey, fitted in zip(surveys, fits, strict=True)]
     problems: dict[str, int] = {}
@@ -31,6 +33,7 @@ def summarise(surveys: Sequence[Survey], fits: Sequence[Fitted], morphable: str,
     }
     return {
         **totals,
+        "whole": whole,
         "morphable": morphable,
         "seconds": round(seconds, 2),
         "problems": problems,

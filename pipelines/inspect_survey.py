@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from pifa_data.build import FAR, OUTSIDE, SMALLEST_FACE
+from pifa_data.build import SMALLEST_FACE, check_inside
 from pifa_data.errors import AnnotationError, ImageError
 from pifa_data.faces import Face, Skipped, check_faces
 from pifa_data.images import image_exists, image_size
@@ -296,11 +296,14 @@ class _Reader:
         for i in np.flatnonzero(farthest > SLACK).tolist():
             width, height = (int(v) for v in extent[i])
             number = int(np.count_nonzero(out[i]))
-            refused = number > OUTSIDE * count[i] or farthest[i] > FAR * max(width, height)
             text = (
                 f"{number} of {count[i]} points outside the image of {width}x{height} pixels, the farthest by "
-                f"{farthest[i]:.0f} pixels{': labels and image do not belong together' if refused else ''}"
+                f"{farthest[i]:.0f} pixels"
             )
+            try:
+                check_inside(faces[i], (height, width))
+            except AnnotationError:
+                text += "; `pifa prep` refuses that"
             problems.add("outside", faces[i].id, text, faces[i])
 
 

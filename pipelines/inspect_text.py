@@ -26,8 +26,12 @@ def _source(source: dict[str, Any]) -> Iterator[str]:
         yield _line("skipped", f"{reasons[0]['count']:,} {shown(reasons[0]['reason'])}")
         for reason in reasons[1:LISTED]:
             yield _line("", f"{reason['count']:,} {shown(reason['reason'])}")
-    for number, split in enumerate(split for split in source["splits"] if split["faces"] or split["published"]):
+    there = [split for split in source["splits"] if split["faces"]]
+    for number, split in enumerate(there[:LISTED]):
         yield _line("" if number else "splits", _split(split))
+    absent = [shown(split["name"], 60) for split in source["splits"] if not split["faces"]]
+    if absent:
+        yield _line("" if there else "splits", f"none of {', '.join(absent)}")
     for points in source["points"]:
         yield _line("points", _points(points))
     if source["size"]:
@@ -37,7 +41,8 @@ def _source(source: dict[str, Any]) -> Iterator[str]:
         yield _line("images", f"width {_range(width)}, height {_range(height)} pixels")
     if source["box"]:
         box = source["box"]
-        where = f"centre {box['x']:+.2f}, {box['y']:+.2f} of its size from its centre"
+        x, y = (round(box[axis], 2) + 0.0 for axis in "xy")  # not −0.00
+        where = f"centre {x:+.2f}, {y:+.2f} of its size from its centre"
         sides = f"{box['width']:.2f} × {box['height']:.2f}"
         yield _line("boxes", f"{box['scale']:.2f} times the tight box ({sides}), {where} (medians)")
     if source["faces"]:

@@ -173,7 +173,7 @@ def test_visibility_and_points_out_of_the_image(
     (text,) = listed(summary, "outside").values()
     width, height = faces[1].image_size
     assert f"68 of 68 points outside the image of {width}x{height} pixels" in text
-    assert "do not belong together" in text
+    assert "refuses that" in text
     # A click on the image's edge is none.
     edge = replace(faces[2], landmarks=faces[2].landmarks - (faces[2].landmarks[:, 0].min() + 1, 0))
     assert listed(look(serve([edge])), "outside") == {}
