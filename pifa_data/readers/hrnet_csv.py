@@ -23,20 +23,20 @@ import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from pifa_data.errors import AnnotationError
 from pifa_data.faces import Face, Skipped
-from pifa_data.readers import wflw
+from pifa_data.readers import w300, wflw
 from pifa_data.readers.base import Format, Split, flag, inside
 from pifa_data.readers.keypoints_csv import split_row
 from pifa_data.readers.lines import TOO_LONG, read_lines
 from pifa_data.readers.names import Names
 from pifa_data.readers.numbers import parse_numbers
 from pifa_data.readers.rows import KIND, SCHEME, all_visible, chosen_kind, chosen_scheme, unique
+from pifa_data.readers.w300 import part_of_image
 from pifa_data.schemes import Scheme, scheme_of_count
 
 FROM_1 = ("ibug68", "cofw29")
@@ -216,20 +216,20 @@ def _face(line: str, number: int, table: Table, meaning: Meaning, names: Names, 
     if meaning.origin:
         rows -= meaning.origin
     folder, _, file = name.rpartition("/")
-    if meaning.scheme.name == "ibug68":
-        split, subsets = of_300w(folder, file.startswith(("indoor_", "outdoor_"))) or (table.split, subsets)
-    else:
-        split = table.split
+    stem, split = file.rpartition(".")[0] or file, table.split
+    part = part_of_image(folder, file) if meaning.scheme.name == "ibug68" else None
+    if part is not None:
+        split, subsets = part.split, part.subsets
     return Face(
-        id=unique(names, f"{split}/{name}" if split else name, number),
+        id=unique(names, f"{table.split}/{name}" if table.split else name, number),
         file=inside(meaning.images, name),
         landmarks=rows,
         visibility=visibility,
         scheme=meaning.scheme.name,
         kind=meaning.kind,
         box=_box(values, table, meaning.origin),
-        # Faces of one photograph stay on one side of a split; the name alone, as with the readers of the originals.
-        subject=file.rpartition(".")[0] or file,
+        # Faces of one photograph stay on one side of a split; as the readers of the originals name it.
+        subject=part.subject(stem) if part is not None else stem,
         split=split,
         subsets=subsets,
     )
@@ -242,22 +242,10 @@ def _box(values: np.ndarray, table: Table, origin: float) -> np.ndarray:
     return np.array((x - half - origin, y - half - origin, x + half - origin, y + half - origin))
 
 
-@lru_cache(128)
-def of_300w(folder: str, own: bool) -> tuple[str, tuple[str, ...]] | None:
-    """Split and subsets of a face in 300W, whose parts are other data sets; None for what is not of 300W.
-
-    Args:
-        folder: as the table has it, ``helen/testset``.
-        own: whether the file's name is of the form that 300W's own test set has.
-    """
-    parts = folder.lower().split("/")
-    if "ibug" in parts:
-        return "", ("challenging", "full")
-    if "afw" in parts:
-        return "train", ()
-    if "helen" in parts or "lfpw" in parts:
-        return ("train", ()) if "trainset" in parts else ("", ("common", "full")) if "testset" in parts else None
-    return ("test", ()) if own else None
+def of_300w(folder: str, file: str) -> tuple[str, tuple[str, ...]] | None:
+    """Split and subsets of an image that is of 300W, by its path as a table has it."""
+    part = part_of_image(folder, file)
+    return None if part is None else (part.split, part.subsets)
 
 
 def _matches(path: Path) -> bool:
@@ -277,9 +265,11 @@ FORMAT = Format(
     splits={
         "train": Split("training faces: 300W 3,148, WFLW 7,500, AFLW-19 20,000"),
         "test": Split("test faces: 300W's own 600, WFLW 2,500, AFLW-19 4,386"),
-        "common": Split("300W: the test sets of Helen and LFPW", 554),
-        "challenging": Split("300W: iBUG", 135),
-        "full": Split("300W: common and challenging", 689),
+        **{
+            name: Split(f"300W: {part.text}", part.count)
+            for name, part in w300.FORMAT.splits.items()
+            if name not in ("train", "test")
+        },
         "frontal": Split("AFLW-19: test faces that are frontal"),
         **{
             name: Split(f"WFLW: {part.text}", part.count) for name, part in wflw.FORMAT.splits.items() if name in _PARTS

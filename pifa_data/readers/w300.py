@@ -13,8 +13,9 @@ x1, y1 in the pixels of the ``.pts``.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ _LOOK = 2000
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """What is known of the faces of one folder.
 
     Attributes:
@@ -62,19 +63,22 @@ class _Part:
 
 
 _PARTS = {
-    ("afw", ""): _Part("train", ("afw",), "afw", numbered=True),
-    ("helen", "trainset"): _Part("train", ("helen",), "helen_trainset", numbered=True),
-    ("lfpw", "trainset"): _Part("train", ("lfpw",), "lfpw_trainset", ".png", "image_train_"),
-    ("helen", "testset"): _Part("full", ("common", "helen"), "helen_testset", numbered=True),
-    ("lfpw", "testset"): _Part("full", ("common", "lfpw"), "lfpw_testset", ".png", "image_test_"),
-    ("ibug", ""): _Part("full", ("challenging", "ibug"), "ibug", numbered=True),
-    ("01_indoor", ""): _Part("test", ("indoor",), "indoor", ".png"),
-    ("02_outdoor", ""): _Part("test", ("outdoor",), "outdoor", ".png"),
-    ("", "trainset"): _Part("train"),
-    ("", "testset"): _Part("test"),
+    ("afw", ""): Part("train", ("afw",), "afw", numbered=True),
+    ("helen", "trainset"): Part("train", ("helen",), "helen_trainset", numbered=True),
+    ("lfpw", "trainset"): Part("train", ("lfpw",), "lfpw_trainset", ".png", "image_train_"),
+    ("helen", "testset"): Part("full", ("common", "helen"), "helen_testset", numbered=True),
+    ("lfpw", "testset"): Part("full", ("common", "lfpw"), "lfpw_testset", ".png", "image_test_"),
+    ("ibug", ""): Part("full", ("challenging", "ibug"), "ibug", numbered=True),
+    ("01_indoor", ""): Part("test", ("indoor",), "indoor", ".png"),
+    ("02_outdoor", ""): Part("test", ("outdoor",), "outdoor", ".png"),
+    ("", "trainset"): Part("train"),
+    ("", "testset"): Part("test"),
 }
 """By set and part. The test part of a set of one's own is ``test``, those of 300W's are ``full``: 300W's ``test`` are
 600 other faces."""
+
+_OWN = {kind: Part("test", (kind,)) for kind in ("indoor", "outdoor")}
+"""300W's own test set, by what its images' names begin with."""
 
 
 def read_pts(path: str | Path, n_points: int = 68) -> np.ndarray:
@@ -144,16 +148,39 @@ def _read_folder(
         )
 
 
-def _part_of(folder: Path) -> tuple[_Part, Path]:
+def _part_of(folder: Path) -> tuple[Part, Path]:
     """What a folder is by its name and those above it, and the folder that the set lies in."""
     folder = folder.absolute()
     near = [folder, *list(folder.parents)[:3]]
-    part = next((place.name for place in near if place.name in ("trainset", "testset")), "")
-    for place in near:
-        name = place.name.lower()
-        if found := _PARTS.get((name, part)) or _PARTS.get((name, "")):
-            return found, place.parent
-    return _PARTS.get(("", part), _Part()), folder
+    found, at = find_part([place.name for place in near])
+    if found is not None:
+        return found, near[at].parent
+    part = next((place.name for place in near if ("", place.name) in _PARTS), "")
+    return _PARTS.get(("", part), Part()), folder
+
+
+def find_part(names: Sequence[str]) -> tuple[Part | None, int]:
+    """The part of 300W that folders mean by their names, the innermost first, and which of them is the set's own."""
+    part = next((name for name in names if ("", name) in _PARTS), "")
+    for at, name in enumerate(names):
+        if found := _PARTS.get((name.lower(), part)) or _PARTS.get((name.lower(), "")):
+            return found, at
+    return None, 0
+
+
+def part_of_image(folder: str, file: str) -> Part | None:
+    """The part of 300W that an image is of by its path, as tables have it; None for what is not of 300W.
+
+    Args:
+        folder: as ``helen/testset``, or nothing.
+        file: the name; the images of 300W's own test set are known by theirs, ``indoor_001.png``.
+    """
+    return _part_by_names(folder, file.partition("_")[0])
+
+
+@lru_cache(128)
+def _part_by_names(folder: str, kind: str) -> Part | None:
+    return find_part(folder.split("/")[::-1])[0] or _OWN.get(kind)
 
 
 def _box_file(folders: list[Path], name: str, given: bool) -> str | None:
@@ -183,7 +210,8 @@ def read_boxes(file: str) -> dict[str, np.ndarray]:
             raise AnnotationError(
                 f"{file}: bounding_boxes{{{number}}}: expected a struct of a text imgName and four numbers bb_detector"
             ) from error
-        boxes[name.rpartition(".")[0].replace(" ", "")] = box.ravel() - np.float64(1)
+        with np.errstate(invalid="ignore"):
+            boxes[name.rpartition(".")[0].replace(" ", "")] = box.ravel() - np.float64(1)
     return boxes
 
 

@@ -47,8 +47,8 @@ def test_a_row_of_300w(tmp_path: Path) -> None:
     (face,) = faces(path)
     assert face.id == "helen/testset/296814969_3.jpg"
     assert face.file == f"{tmp_path}/images/{face.id}"
-    assert (face.scheme, face.kind, face.subject) == ("ibug68", "2d", "296814969_3")
-    assert (face.split, face.subsets) == ("", ("common", "full"))
+    assert (face.scheme, face.kind, face.subject) == ("ibug68", "2d", "296814969")
+    assert (face.split, face.subsets) == ("full", ("common", "helen"))
     np.testing.assert_array_equal(face.landmarks, POINTS[:68] - 1)  # iBUG counts pixels from 1
     np.testing.assert_array_equal(face.visibility, np.full(68, 2))
     assert face.box is not None
@@ -84,21 +84,21 @@ def test_columns_are_found_by_their_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "split", "subsets"),
+    ("name", "split", "subsets", "subject"),
     [
-        ("helen/trainset/1.jpg", "train", ()),
-        ("lfpw/trainset/image_0001.png", "train", ()),
-        ("afw/134212_1.jpg", "train", ()),
-        ("lfpw/testset/image_0001.png", "", ("common", "full")),
-        ("ibug/image_003_1.jpg", "", ("challenging", "full")),
-        ("Test/01_Indoor/indoor_001.png", "test", ()),
-        ("Test/outdoor_300.png", "test", ()),
-        ("mine/1.jpg", "", ()),
+        ("helen/trainset/2331806521_1.jpg", "train", ("helen",), "2331806521"),
+        ("lfpw/trainset/image_0001.png", "train", ("lfpw",), "image_train_0001"),
+        ("afw/134212_1.jpg", "train", ("afw",), "134212"),
+        ("lfpw/testset/image_0001.png", "full", ("common", "lfpw"), "image_test_0001"),
+        ("ibug/image_003_1.jpg", "full", ("challenging", "ibug"), "image_003"),
+        ("Test/01_Indoor/indoor_001.png", "test", ("indoor",), "indoor_001"),
+        ("Test/outdoor_300.png", "test", ("outdoor",), "outdoor_300"),
+        ("mine/1.jpg", "", (), "1"),
     ],
 )
-def test_a_path_tells_300ws_part(tmp_path: Path, name: str, split: str, subsets: tuple[str, ...]) -> None:
+def test_a_path_tells_300ws_part(tmp_path: Path, name: str, split: str, subsets: tuple[str, ...], subject: str) -> None:
     (face,) = faces(put(tmp_path, "all", header(), row(name)))
-    assert (face.split, face.subsets) == (split, subsets)
+    assert (face.split, face.subsets, face.subject) == (split, subsets, subject)
 
 
 def test_each_face_of_a_folder_comes_once(tmp_path: Path) -> None:
