@@ -7,6 +7,7 @@ and prepare a WebP's canvas on the way, follow XMP where OpenCV does not, and wa
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 from typing import BinaryIO
@@ -18,31 +19,40 @@ _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 """JPEG's markers that begin a frame: SOF0 to SOF15, without DHT, JPG and DAC."""
 
 
+_BEGINNINGS = (
+    *(b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"RIFF", b"II*\0", b"MM\0*", b"BM"),
+    *(b"P%d" % number for number in range(1, 7)),
+)
+
+
 def read_size(file: BinaryIO) -> tuple[int, int] | None:
-    """Width and height as decoded, or None: not one of the formats, or damaged before they stand.
+    """Width and height as decoded; (0, 0) where the header is damaged, None for other formats.
 
     Args:
         file: at its beginning; its place moves.
     """
     head = file.read(32)
+    if not head.startswith(_BEGINNINGS):
+        return None
     try:
-        if head[:2] == b"\xff\xd8":
-            return _jpeg(file)
-        if head[:8] == b"\x89PNG\r\n\x1a\n":
-            return _png(file, head)
-        if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-            return _webp(file, head)
-        if head[:4] in (b"II*\0", b"MM\0*"):
-            file.seek(0)
-            return _tiff(file.read(2**20))
-        if head[:2] == b"BM":
-            return _bmp(head)
-        if head[:1] == b"P" and head[1:2] in b"123456":
-            file.seek(2)
-            return _ppm(file.read(4096))
+        return _read_size(file, head) or (0, 0)
     except (struct.error, IndexError):
-        pass
-    return None
+        return 0, 0
+
+
+def _read_size(file: BinaryIO, head: bytes) -> tuple[int, int] | None:
+    if head[:2] == b"\xff\xd8":
+        return _jpeg(file)
+    if head[0] == 0x89:
+        return _png(file, head)
+    if head[:4] == b"RIFF":
+        return _webp(file, head)
+    if head[:2] == b"BM":
+        return _bmp(head)
+    if head[0] == ord("P"):
+        file.seek(2)
+        return _ppm(file.read(4096))
+    return _tiff(file)
 
 
 def _turn(width: int, height: int, orientation: int) -> tuple[int, int]:
@@ -87,7 +97,7 @@ def _png(file: BinaryIO, head: bytes) -> tuple[int, int]:
 
 
 def _webp(file: BinaryIO, head: bytes) -> tuple[int, int] | None:
-    kind = head[12:16]
+    kind = head[12:16] if head[8:12] == b"WEBP" else b""
     if kind == b"VP8 ":
         width, height = struct.unpack_from("<HH", head, 26)
         return width & 0x3FFF, height & 0x3FFF
@@ -126,8 +136,8 @@ def _ppm(text: bytes) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
-def _tiff(data: bytes) -> tuple[int, int] | None:
-    fields = _fields(data)
+def _tiff(file: BinaryIO) -> tuple[int, int] | None:
+    fields = _fields(file)
     if 256 not in fields or 257 not in fields:
         return None
     return _turn(fields[256], fields[257], fields.get(274, 0))
@@ -135,21 +145,24 @@ def _tiff(data: bytes) -> tuple[int, int] | None:
 
 def _orientation(data: bytes) -> int:
     try:
-        value = _fields(data).get(274, 0)
-    except (struct.error, IndexError):
+        value = _fields(io.BytesIO(data)).get(274, 0)
+    except struct.error:
         return 0
     return value if 1 <= value <= 8 else 0
 
 
-def _fields(data: bytes) -> dict[int, int]:
+def _fields(file: BinaryIO) -> dict[int, int]:
     """The first directory of a TIFF, which EXIF is one of: numbers that stand in it, by their tag."""
-    order = {b"II": "<", b"MM": ">"}.get(data[:2])
+    file.seek(0)
+    head = file.read(8)
+    order = {b"II": "<", b"MM": ">"}.get(head[:2])
     if order is None:
         return {}
-    (at,) = struct.unpack_from(order + "I", data, 4)
-    (count,) = struct.unpack_from(order + "H", data, at)
+    file.seek(*struct.unpack(order + "4xI", head))
+    (count,) = struct.unpack(order + "H", file.read(2))
+    data = file.read(12 * count)
     fields = {}
-    for place in range(at + 2, at + 2 + 12 * count, 12):
+    for place in range(0, 12 * count, 12):
         tag, kind = struct.unpack_from(order + "HH", data, place)
         if kind in (3, 4):  # short, long
             fields[tag] = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, place + 8)[0]

@@ -95,8 +95,6 @@ def _size_of(node: Any, path: str | Path) -> tuple[int, int]:
     shape = node.shape
     if node.dtype != np.uint8 or shape is None or len(shape) not in (2, 3) or shape[:-2] not in ((), (3,)):
         raise ImageError(f"{path}: expected an image, found {node.dtype} {(shape or ())[::-1]}")
-    if not node.size:
-        raise ImageError(f"{path}: an image without pixels")
     return _checked(shape[-2:], str(path))
 
 
@@ -135,6 +133,8 @@ def _checked_size(file: BinaryIO, name: str) -> tuple[int, int] | None:
 
 
 def _checked(size: tuple[int, int], name: str) -> tuple[int, int]:
+    if 0 in size:
+        raise ImageError(f"{name}: not an image, or one with a damaged header")
     if size[0] * size[1] > LARGEST_PIXELS or max(size) > LARGEST_SIDE:
         raise ImageError(
             f"{name}: expected at most {LARGEST_PIXELS} pixels and sides of at most {LARGEST_SIDE}, "
@@ -145,10 +145,10 @@ def _checked(size: tuple[int, int], name: str) -> tuple[int, int]:
 
 def decode_image(data: bytes, name: str) -> np.ndarray:
     """As ``read_image``, of a file's bytes."""
-    _checked_size(io.BytesIO(data), name)
     # OpenCV decodes a JPEG or PNG that was cut short to a half-grey picture without an error.
     if _cut_short(data):
         raise ImageError(f"{name}: the image file is cut short; copy it again")
+    _checked_size(io.BytesIO(data), name)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     except cv2.error as error:

@@ -159,7 +159,8 @@ def _value(file: Any, node: Any, limit: Limit, depth: int) -> np.ndarray:
     if kind == "char":
         rows = [row.astype(np.uint16).tobytes().decode("utf-16", errors="replace") for row in np.atleast_2d(array)]
         return np.array(rows)
-    return array.astype(_NUMBERS.get(kind, array.dtype), copy=False)
+    with np.errstate(invalid="ignore", over="ignore"):  # damage may be anything
+        return array.astype(_NUMBERS.get(kind, array.dtype), copy=False)
 
 
 def _struct(file: Any, group: Any, limit: Limit, depth: int) -> np.ndarray:

@@ -295,7 +295,8 @@ class _Parser:
         if len(values) != count:
             raise Damaged(f"damaged: an array of shape {shape} has {len(values)} numbers")
         self._limit.take(count * dtype.itemsize)
-        return values.astype(dtype).reshape(shape, order="F")
+        with np.errstate(invalid="ignore", over="ignore"):  # damage may be anything
+            return values.astype(dtype).reshape(shape, order="F")
 
     def _fits(self, count: int) -> None:
         """Refuse a claim of more arrays than bytes are left for: 8 each at least."""

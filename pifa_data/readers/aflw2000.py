@@ -87,8 +87,8 @@ def points(arrays: dict[str, np.ndarray], name: str, file: str, rows: int) -> np
     if array is None or array.shape != (rows, 68) or array.dtype.kind not in "fiu":
         found = "none" if array is None else f"{array.dtype} {array.shape}"
         raise AnnotationError(f"{file}: expected numbers {name} of shape ({rows}, 68), found {found}")
-    # MATLAB counts pixels from 1.
-    return array[:2].T - np.float64(1)
+    with np.errstate(invalid="ignore"):  # NaN of the signalling kind, which the checks name later
+        return array[:2].T - np.float64(1)  # MATLAB counts pixels from 1
 
 
 def angles(arrays: dict[str, np.ndarray], file: str) -> tuple[np.ndarray, float]:

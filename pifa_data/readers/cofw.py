@@ -76,7 +76,8 @@ def _read_29(file: Path) -> Iterator[Face | Skipped]:
         raise AnnotationError(f"{file}: expected numbers {phis} of shape (N, 87), found {rows.dtype} {rows.shape}")
     boxes = _boxes(arrays.get(bboxes), len(rows), f"{file}: {bboxes}")
     # MATLAB counts pixels from 1.
-    landmarks = np.stack([rows[:, :29], rows[:, 29:58]], axis=2).astype(np.float64) - 1
+    with np.errstate(invalid="ignore"):
+        landmarks = np.stack([rows[:, :29], rows[:, 29:58]], axis=2) - np.float64(1)
     visibility = np.where(rows[:, 58:] == 0, 2, 1).astype(np.uint8)
     for number in range(1, len(rows) + 1):
         subsets: tuple[str, ...] = ()
@@ -102,8 +103,9 @@ def _boxes(array: np.ndarray | None, count: int, name: str) -> np.ndarray | None
         return None
     if array.shape != (count, 4) or array.dtype.kind not in "fiu":
         raise AnnotationError(f"{name}: expected numbers of shape ({count}, 4), found {array.dtype} {array.shape}")
-    corner = array[:, :2].astype(np.float64) - 1
-    return np.concatenate([corner, corner + array[:, 2:]], axis=1)
+    with np.errstate(invalid="ignore", over="ignore"):
+        corner = array[:, :2] - np.float64(1)
+        return np.concatenate([corner, corner + array[:, 2:]], axis=1)
 
 
 def _folder_68(path: Path) -> Path | None:
@@ -160,7 +162,9 @@ def _points_68(file: str) -> tuple[np.ndarray, np.ndarray]:
     if occluded is None or occluded.size != 68 or occluded.dtype.kind not in "fiub":
         found = "none" if occluded is None else f"{occluded.dtype} {occluded.shape}"
         raise AnnotationError(f"{file}: expected 68 numbers Occ, found {found}")
-    return points - np.float64(1), np.where(occluded.ravel() == 0, 2, 1).astype(np.uint8)
+    with np.errstate(invalid="ignore"):
+        landmarks = points - np.float64(1)
+    return landmarks, np.where(occluded.ravel() == 0, 2, 1).astype(np.uint8)
 
 
 def _matches(path: Path) -> bool:

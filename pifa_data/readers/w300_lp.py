@@ -119,8 +119,9 @@ def _photograph_points(folder: str, stem: str, kind: str) -> np.ndarray:
     landmarks = points(arrays, "pt2d", file, rows=2)
     # Some copies are said to have LFPW's points upside down.
     roll = angles(arrays, file)[0][2]
-    eyes, mouth = landmarks[36:48].mean(0), landmarks[48:68].mean(0)
-    if (mouth - eyes) @ (-math.sin(roll), math.cos(roll)) < 0:
+    with np.errstate(invalid="ignore", over="ignore"):
+        (x, y) = landmarks[48:68].mean(0) - landmarks[36:48].mean(0)
+    if y * math.cos(roll) < x * math.sin(roll):
         raise AnnotationError(f"{file}: expected the mouth below the eyes in pt2d, found them upside down")
     return landmarks
 

@@ -71,6 +71,14 @@ def test_mutated_images_have_the_size_that_they_decode_to(form: str, capfd: pyte
     capfd.readouterr()  # the decoders complain on stderr
 
 
+def test_a_tiff_whose_directory_stands_at_its_end(tmp_path: Path) -> None:
+    done, data = cv2.imencode(".tiff", np.zeros((700, 900, 3), np.uint8), [cv2.IMWRITE_TIFF_COMPRESSION, 1])
+    assert done
+    (tmp_path / "a.tiff").write_bytes(data.tobytes())
+    assert len(data) > 2**20
+    assert image_size(tmp_path / "a.tiff") == (900, 700)
+
+
 def test_a_format_that_only_opencv_knows_is_decoded_for_its_size(tmp_path: Path) -> None:
     path = tmp_path / "a.jp2"
     Image.fromarray(PHOTO).save(path, "JPEG2000")
