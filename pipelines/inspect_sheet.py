@@ -113,7 +113,7 @@ class Tile:
 
 def is_few(parts: Sequence[list[Section]]) -> bool:
     """Whether so few faces are drawn that they are drawn large."""
-    return len({pick.face.id for pick in all_picks(parts)}) <= FEW
+    return len({(pick.face.id, pick.face.file) for pick in all_picks(parts)}) <= FEW
 
 
 def draw_tile(pick: Pick, few: bool) -> Tile:
@@ -145,10 +145,11 @@ def draw_tile(pick: Pick, few: bool) -> Tile:
 def draw_sheet(parts: Sequence[list[Section]], advance: Advance) -> np.ndarray:
     """All faces, each once, as one picture: ``(H, W, 3)`` uint8 RGB."""
     few = is_few(parts)
-    tiles: dict[str, np.ndarray] = {}
+    tiles: dict[tuple[str, str], np.ndarray] = {}
     for pick in all_picks(parts):
-        if pick.face.id not in tiles:
-            tiles[pick.face.id] = _picture(pick, few)
+        key = (pick.face.id, pick.face.file)  # two sources may give one name
+        if key not in tiles:
+            tiles[key] = _picture(pick, few)
         advance(1)
     drawn = list(tiles.values())
     return contact_sheet(drawn, min(len(drawn), 2 if few else COLUMNS))
