@@ -15,7 +15,7 @@ class Names:
     """
 
     def __init__(self) -> None:
-        self._table = array("q", bytes(8 * 1024))
+        self._grow(array("q"), 1024)
         self._count = 0
 
     def __len__(self) -> int:
@@ -26,24 +26,29 @@ class Names:
 
     def add(self, name: str) -> bool:
         """Remember a name; whether it is new."""
-        if self._count >= _FULL * len(self._table):
-            old = self._table
-            self._table = array("q", bytes(16 * len(old)))
-            for value in old:
-                if value:
-                    self._table[self._place(value)] = value
         value = hash(name) or 1  # 0 marks an empty place
         place = self._place(value)
         if self._table[place]:
             return False
         self._table[place] = value
         self._count += 1
+        if self._count > self._most:
+            self._grow(self._table, 2 * len(self._table))
         return True
+
+    def _grow(self, old: array[int], size: int) -> None:
+        """Make the table of so many places, a power of two, and put into it what the old one has."""
+        self._table, self._mask, self._most = array("q", bytes(8 * size)), size - 1, int(_FULL * size)
+        for value in old:
+            if value:
+                self._table[self._place(value)] = value
 
     def _place(self, value: int) -> int:
         """Where a hash is, or would be: the first free place from its own on."""
-        table, mask = self._table, len(self._table) - 1
+        table, mask = self._table, self._mask
         place = value & mask
-        while table[place] and table[place] != value:
+        while found := table[place]:
+            if found == value:
+                break
             place = (place + 1) & mask
         return place
