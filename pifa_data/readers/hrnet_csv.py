@@ -242,12 +242,6 @@ def _box(values: np.ndarray, table: Table, origin: float) -> np.ndarray:
     return np.array((x - half - origin, y - half - origin, x + half - origin, y + half - origin))
 
 
-def of_300w(folder: str, file: str) -> tuple[str, tuple[str, ...]] | None:
-    """Split and subsets of an image that is of 300W, by its path as a table has it."""
-    part = part_of_image(folder, file)
-    return None if part is None else (part.split, part.subsets)
-
-
 def _matches(path: Path) -> bool:
     try:
         return (path.is_dir() or path.suffix == ".csv") and bool(_tables(path))
@@ -266,7 +260,8 @@ FORMAT = Format(
         "train": Split("training faces: 300W 3,148, WFLW 7,500, AFLW-19 20,000"),
         "test": Split("test faces: 300W's own 600, WFLW 2,500, AFLW-19 4,386"),
         **{
-            name: Split(f"300W: {part.text}", part.count)
+            # Helen's and LFPW's faces stand in two tables, train and valid.
+            name: Split(f"300W: {part.text}", None if name in ("helen", "lfpw") else part.count)
             for name, part in w300.FORMAT.splits.items()
             if name not in ("train", "test")
         },
