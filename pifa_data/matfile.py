@@ -151,18 +151,19 @@ def _read_4(file: BinaryIO, size: int, names: set[str], limit: Limit) -> dict[st
             if ones == 2 or imaginary:
                 raise Damaged(f"{name}: expected numbers or text, found {'a sparse array' if ones == 2 else 'complex'}")
             limit.take(data)
-            values = np.frombuffer(file.read(data), dtype).astype(dtype.newbyteorder("="))
+            values = np.frombuffer(file.read(data), dtype).astype(dtype.newbyteorder("="), copy=False)
             array = values.reshape((rows, columns), order="F")
-            found[name] = _strings(array.astype(np.uint32)) if ones == 1 else array
+            found[name] = _strings(array) if ones == 1 else array
         file.seek(start + data)
     return found
 
 
 def _strings(codes: np.ndarray) -> np.ndarray:
     """``(rows,)`` strings of ``(rows, columns)`` letters' numbers."""
-    if codes.size and codes.max() > 0x10FFFF:
-        raise Damaged("damaged: a text has letters that there are not")
-    rows = ["".join(map(chr, row)) for row in codes.tolist()]
+    with np.errstate(invalid="ignore"):
+        if not ((codes >= 0) & (codes <= 0x10FFFF)).all():
+            raise Damaged("damaged: a text has letters that there are not")
+    rows = ["".join(map(chr, row)) for row in codes.astype(np.uint32).tolist()]
     return np.array(rows) if rows else np.array([], dtype="U1")
 
 

@@ -15,6 +15,7 @@ owner draws points and boxes over MATLAB's ``imshow`` as they are: pixels are co
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ _NAMES = {part: (f"COFW_{part}_color.mat", f"COFW_{part}.mat") for part in PARTS
 _BOXES_68 = "cofw68_test_bboxes.mat"
 _POINTS_68 = re.compile(r"([1-9][0-9]{0,5})_points\.mat", re.ASCII)
 _FROM_LFPW = 845
+_LFPW, _OWN = ("train-lfpw",), ("train-cofw",)
 
 
 def read(path: Path, labels: str | None = None, images: str | None = None) -> Iterator[Face | Skipped]:
@@ -79,18 +81,20 @@ def _read_29(file: Path) -> Iterator[Face | Skipped]:
     with np.errstate(invalid="ignore"):
         landmarks = np.stack([rows[:, :29], rows[:, 29:58]], axis=2) - np.float64(1)
     visibility = np.where(rows[:, 58:] == 0, 2, 1).astype(np.uint8)
-    for number in range(1, len(rows) + 1):
+    prefix = f"{file}/{images}/"
+    each = boxes if boxes is not None else itertools.repeat(None)
+    for number, (points, seen, box) in enumerate(zip(landmarks, visibility, each, strict=False), start=1):
         subsets: tuple[str, ...] = ()
         if part == "train":
-            subsets = ("train-lfpw",) if number <= _FROM_LFPW else ("train-cofw",)
+            subsets = _LFPW if number <= _FROM_LFPW else _OWN
         yield Face(
             id=f"{part}/{number}",
-            file=f"{file}/{images}/{number}",
-            landmarks=landmarks[number - 1],
-            visibility=visibility[number - 1],
+            file=f"{prefix}{number}",
+            landmarks=points,
+            visibility=seen,
             scheme="cofw29",
             kind="2d",
-            box=None if boxes is None else boxes[number - 1],
+            box=box,
             subject=f"cofw-{part}-{number}",
             split=part,
             subsets=subsets,
