@@ -35,7 +35,7 @@ def good(*arguments: Any) -> Result:
 
 @pytest.fixture(scope="module")
 def sources(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the synthetic faces labelled in ibug68 (``a``), and others of them in cofw29 (``b``), afw6 (``c``)."""
+    """A folder with synthetic faces labelled in ibug68 (``a``), and others of them in cofw29 (``b``), afw6 (``c``)."""
     folder = tmp_path_factory.mktemp("schemes")
     model = load_builtin()
     faces = [f for f in read_faces(f"keypoints-csv:{synthetic / 'faces'}", FORMATS) if isinstance(f, Face)]
