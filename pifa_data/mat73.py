@@ -157,6 +157,8 @@ def _value(file: Any, node: Any, limit: Limit, depth: int) -> np.ndarray:
         return cells.reshape(array.shape).T
     array = np.asarray(array).T
     if kind == "char":
+        if not array.size:
+            return np.array([], dtype="U1")
         rows = [row.astype(np.uint16).tobytes().decode("utf-16", errors="replace") for row in np.atleast_2d(array)]
         return np.array(rows)
     with np.errstate(invalid="ignore", over="ignore"):  # damage may be anything

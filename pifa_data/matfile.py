@@ -150,7 +150,7 @@ def _read_4(file: BinaryIO, size: int, names: set[str], limit: Limit) -> dict[st
         if name in names and name not in found:
             if ones == 2 or imaginary:
                 raise Damaged(f"{name}: expected numbers or text, found {'a sparse array' if ones == 2 else 'complex'}")
-            limit.take(data)
+            limit.take(data, rows if ones == 1 else 1)  # rows without letters take no bytes
             values = np.frombuffer(file.read(data), dtype).astype(dtype.newbyteorder("="), copy=False)
             array = values.reshape((rows, columns), order="F")
             found[name] = _strings(array) if ones == 1 else array
