@@ -269,9 +269,15 @@ class _Parser:
             raise Damaged(f"damaged: {length} bytes are no whole count of numbers")
         return np.frombuffer(self._data, self._order + dtype, length // size, start)
 
+    def _integers(self) -> np.ndarray:
+        numbers = self._numbers()
+        if numbers.dtype.kind == "f":
+            raise Damaged("damaged: expected whole numbers, found others")
+        return numbers
+
     def _body(self, depth: int) -> np.ndarray:
-        flags = int(self._numbers()[0])
-        shape = tuple(self._numbers().tolist())
+        flags = int(self._integers()[0])
+        shape = tuple(self._integers().tolist())
         self._element()  # its name
         kind = flags & 0xFF
         if kind in _OTHERS or flags & 0x800:
@@ -324,7 +330,7 @@ class _Parser:
         )
 
     def _struct(self, shape: tuple[int, ...], count: int, depth: int) -> np.ndarray:
-        widths = self._numbers()
+        widths = self._integers()
         _, start, length = self._element()
         width = int(widths[0]) if len(widths) else 0
         if not 0 < width <= 256 or length % width:
