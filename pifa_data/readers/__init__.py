@@ -1,6 +1,6 @@
 """Readers: one file an annotation format, each giving ``Face`` by ``Face`` in the project's conventions."""
 
-from pifa_data.readers import aflw2000, cofw, hrnet_csv, keypoints_csv, merl_rav, w300, w300_lp, wflw
+from pifa_data.readers import aflw2000, cofw, hrnet_csv, keypoints_csv, merl_rav, w300, w300_lp, wflw, yolo_pose
 from pifa_data.readers.base import Format, Source, Split, parse_source, read_faces
 
 FORMATS: dict[str, Format] = {
@@ -14,6 +14,7 @@ FORMATS: dict[str, Format] = {
         merl_rav.FORMAT,
         wflw.FORMAT,
         hrnet_csv.FORMAT,
+        yolo_pose.FORMAT,
     )
 }
 
