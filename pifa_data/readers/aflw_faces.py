@@ -102,7 +102,17 @@ def find_faces(option: str | None, labels: Path) -> AflwFaces | None:
             )
         return found
     around = labels.absolute().parent
-    return next(filter(None, map(_load, (around / "aflw", around / TABLE, labels / TABLE))), None)
+    problems: list[Skipped] = []
+    for place in (around / "aflw", around / TABLE, labels / TABLE):
+        try:
+            found = _load(place)
+        except AnnotationError as error:  # nobody asked for it: the labels alone will do
+            problems.append(Skipped(place.name, f"{error}; the labels are read without it"))
+            continue
+        if found is not None:
+            found.problems[:0] = problems
+            return found
+    return AflwFaces("", [], np.empty((0, 4)), [], {}, problems) if problems else None
 
 
 def _load(path: Path) -> AflwFaces | None:

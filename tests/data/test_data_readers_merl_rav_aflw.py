@@ -153,6 +153,15 @@ def test_what_the_option_names_must_be_there(labels: Path) -> None:
         read(labels, f",aflw={labels / 'bad.sqlite'}")
 
 
+def test_a_table_that_nobody_asked_for_spoils_nothing(labels: Path) -> None:
+    (labels / "faces.csv").write_text("name,age\n")
+    first, *rest = read_faces(f"merl-rav:{labels / 'merl_rav_labels'}", FORMATS)
+    assert isinstance(first, Skipped)
+    assert "line 1: expected the columns" in first.reason
+    assert "without it" in first.reason
+    assert [isinstance(face, Face) and face.box is None for face in rest] == [True] * 4
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [

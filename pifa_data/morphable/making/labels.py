@@ -49,7 +49,8 @@ def read_labels(labels: Path, poses: Path) -> Labels:
     Raises:
         AnnotationError: not such files, no usable face, or no pose of any.
     """
-    faces = [face for face in read_faces(f"{FORMAT.name}:{labels}", {FORMAT.name: FORMAT}) if isinstance(face, Face)]
+    source = f"{FORMAT.name}:{labels},aflw=none"  # poses come from the table, whatever lies beside
+    faces = [face for face in read_faces(source, {FORMAT.name: FORMAT}) if isinstance(face, Face)]
     if not faces:
         raise AnnotationError(f"{labels}: no usable face")
     known = _read_poses(poses)
