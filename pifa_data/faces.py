@@ -185,8 +185,12 @@ def check_faces(faces: list[Face], *, fittable: bool = True) -> list[str | None]
     for i, face in enumerate(faces):
         counts.setdefault(len(face.landmarks), []).append(i)
     for rows in counts.values():
-        points = np.stack([faces[i].landmarks for i in rows])
-        visibility = np.stack([faces[i].visibility for i in rows])
+        points = np.concatenate([faces[i].landmarks for i in rows]).reshape(len(rows), -1, 2)
+        first = faces[rows[0]].visibility
+        if all(faces[i].visibility is first for i in rows):  # as readers of sets without hidden points share one
+            visibility = np.broadcast_to(first, (len(rows), len(first)))
+        else:
+            visibility = np.concatenate([faces[i].visibility for i in rows]).reshape(len(rows), -1)
         good[rows] = _sound(points, visibility)
     reasons: list[str | None] = []
     for face, sound in zip(faces, good.tolist(), strict=True):
@@ -202,20 +206,18 @@ def check_faces(faces: list[Face], *, fittable: bool = True) -> list[str | None]
 def _sound(points: np.ndarray, visibility: np.ndarray) -> np.ndarray:
     """``(F,)`` bool: labels that ``refusal`` surely accepts, of ``(F, L, 2)`` and ``(F, L)``; says no if unsure."""
     seen = visibility > 0
-    x, y = points[..., 0], points[..., 1]
+    x, y = np.ascontiguousarray(points[..., 0]), np.ascontiguousarray(points[..., 1])
+    weight = seen.astype(np.float64)
+    count = weight.sum(1)
     if not seen.all():
         # A point that is not labelled takes the place of one that is: it changes neither extent nor line.
         first = seen.argmax(1)[:, None]
         x = np.where(seen, x, np.take_along_axis(x, first, 1))
         y = np.where(seen, y, np.take_along_axis(y, first, 1))
     with np.errstate(invalid="ignore", over="ignore"):
-        largest = np.maximum(np.abs(x).max(1), np.abs(y).max(1))
-        count = seen.sum(1)
-        weight = seen / np.maximum(count, 1)[:, None]
-        dx, dy = x - (weight * x).sum(1)[:, None], y - (weight * y).sum(1)[:, None]
-        xx, xy, yy = (
-            np.einsum("fl,fl,fl->f", seen.astype(np.float64), a, b) for a, b in ((dx, dx), (dx, dy), (dy, dy))
-        )
+        largest = np.maximum(np.maximum(x.max(1), -x.min(1)), np.maximum(y.max(1), -y.min(1)))  # NaN if one is
+        dx, dy = (v - (np.einsum("fl,fl->f", weight, v) / np.maximum(count, 1))[:, None] for v in (x, y))
+        xx, xy, yy = (np.einsum("fl,fl,fl->f", weight, a, b) for a, b in ((dx, dx), (dx, dy), (dy, dy)))
         away = np.maximum(np.abs(dx).max(1), np.abs(dy).max(1))
         # Twelve points spread over the scheme tell enough places apart, or leave it to the exact count.
         step = max(1, x.shape[1] // (2 * FEWEST_POINTS))
