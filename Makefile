@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup test lint demo wheel-check clean
+.PHONY: setup test lint fuzz demo wheel-check clean
 
 setup: $(STAMP)
 
@@ -27,6 +27,11 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# For a nightly run: every reader on so many mutated files of each kind, half an hour.
+FUZZ ?= 10000
+fuzz: setup
+	PIFA_FUZZ=$(FUZZ) $(BIN)/python -m pytest -n auto -k mutated tests/data
 
 demo: setup
 	$(BIN)/pifa demo --data $(DATA)
