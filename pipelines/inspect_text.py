@@ -10,6 +10,9 @@ from pipelines.pages import shown
 LISTED = 20
 """Problems of one kind that are named on the terminal."""
 
+ABSENT = 8
+"""Splits without a face that are named."""
+
 _WIDTH = 9
 
 
@@ -31,7 +34,8 @@ def _source(source: dict[str, Any]) -> Iterator[str]:
         yield _line("" if number else "splits", _split(split))
     absent = [shown(split["name"], 60) for split in source["splits"] if not split["faces"]]
     if absent:
-        yield _line("" if there else "splits", f"none of {', '.join(absent)}")
+        more = f" and {len(absent) - ABSENT} more" if len(absent) > ABSENT else ""
+        yield _line("" if there else "splits", f"none of {', '.join(absent[:ABSENT])}{more}")
     for points in source["points"]:
         yield _line("points", _points(points))
     if source["size"]:

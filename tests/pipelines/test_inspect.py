@@ -534,3 +534,29 @@ def test_real_data(shared_data: Path, place: str, faces: int, problems: set[str]
     assert summary["faces"] == faces
     assert set(summary["problems"]) - {"slip", "outside"} == problems
     assert summary["sources"][0]["fit"]["nme_p95"] < 2
+
+
+def test_real_poses_and_protocols(shared_data: Path) -> None:
+    """AFLW2000's own pose agrees with the fit, and 300W's protocols have their counts."""
+    sources = [
+        f"aflw2000:{shared_data / 'samples' / 'aflw2000'}",
+        f"hrnet-csv:{shared_data / '300w'}",
+    ]
+    aflw2000, w300 = run_inspect(sources, morphable="builtin")["sources"]
+    for angle in ("yaw", "pitch", "roll"):
+        assert aflw2000["pose_agreement"][angle]["median_absolute_difference"] < 5
+        assert aflw2000["pose_agreement"][angle]["correlation"] > 0.95
+    counts = {split["name"]: (split["faces"], split["published"]) for split in w300["splits"]}
+    assert counts["common"] == (554, 554)
+    assert counts["challenging"] == (135, 135)
+    assert counts["full"] == (689, 689)
+
+
+def test_labels_in_another_order_are_found(shared_data: Path) -> None:
+    """Three faces of MERL-RAV have the numbers of nose and eyes exchanged; the owner's files are so."""
+    source = f"merl-rav:{shared_data / 'aflw' / 'merl_rav_labels' / 'frontal'}"
+    names = ("frontal/image00054", "frontal/image60802_2", "frontal/image68839")
+    summary = run_inspect([source], morphable="builtin", where=f"id in {(*names, 'frontal/image00002')}")
+    assert summary["faces"] == 4
+    assert set(listed(summary, "misfit")) == set(names)
+    assert set(listed(summary, "slip")) == set(names)
