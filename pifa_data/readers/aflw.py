@@ -344,5 +344,5 @@ FORMAT = Format(
   pages={2144--2151},
   year={2011}
 }""",
-    homepage="https://www.tugraz.at/institute/icg/research/team-bischof/learning-recognition-surveillance/downloads/aflw",
+    homepage="https://www.tugraz.at/institute/icg/research/team-bischof/lrs/downloads/aflw/",
 )

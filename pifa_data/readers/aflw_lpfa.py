@@ -45,6 +45,7 @@ HEADER = ",".join(["image,split,x,y,w,h", *(f"x{i},y{i},v{i}" for i in range(POI
 
 _PARTS = {"train": ("phisTr", "bboxesTr", "TrainImages"), "test": ("phisT", "bboxesT", "TestImages")}
 _MARKS = {"0": 0.0, "1": 1.0}
+_ALL_SEEN = [2.0] * POINTS
 
 
 def read(path: Path, visible: str = "1") -> Iterator[Face | Skipped]:
@@ -155,26 +156,24 @@ def _face(text: str, root: str, names: Names, number: int) -> Face:
     if len(values) != 4 + 3 * POINTS:
         raise ValueError(f"expected {4 + 3 * POINTS} numbers after image and split, found {len(values)}")
     points = values[4:].reshape(POINTS, 3)
-    marks = points[:, 2]
-    seen = marks == 2
-    if seen.all():
+    marks = points[:, 2].tolist()
+    if marks == _ALL_SEEN:
         visibility = all_visible(POINTS)
-    elif (seen | (marks == 0) | (marks == 1)).all():
-        visibility = marks.astype(np.uint8)
+    elif set(marks) <= {0.0, 1.0, 2.0}:
+        visibility = np.array(marks, np.uint8)
     else:
         raise ValueError("expected 0, 1 or 2 as visibility")
     file = inside(root, image)
-    box = values[:4]
-    box[2:] += box[:2]
+    x, y, w, h = values[:4].tolist()
     stem = image.rpartition(".")[0] or image
     return Face(
         id=unique(names, stem, number),
         file=file,
-        landmarks=np.ascontiguousarray(points[:, :2]),
+        landmarks=points[:, :2].copy(),
         visibility=visibility,
         scheme="pifa34",
         kind="2d",
-        box=None if np.isnan(values[:4]).all() else box,
+        box=None if x != x and y != y and w != w and h != h else np.array([x, y, x + w, y + h]),
         subject=stem,
         split=split,
     )

@@ -212,7 +212,7 @@ FORMAT = Format(
     tried="layout",
     matches=lambda path: path.name == FILE or (path.is_dir() and _file(path) is not None),
     splits={"test": Split("every face; it is a test set alone", 468)},
-    licence="The images are Flickr's users'; for research.",
+    licence="Not stated; the images are Flickr's users'.",
     citation="""@inproceedings{zhu2012face,
   title={Face Detection, Pose Estimation, and Landmark Localization in the Wild},
   author={Zhu, Xiangxin and Ramanan, Deva},

@@ -43,6 +43,7 @@ SPLITS = {"trainset": "train", "testset": "test"}
 
 _VISIBILITIES = bytes([2, 1, *range(2, 256)])
 """Of a point by whether it is negative."""
+_ONES = int.from_bytes(b"\1" * 68)
 
 
 def read(path: Path, aflw: str | None = None) -> Iterator[Face | Skipped]:
@@ -158,13 +159,13 @@ def decode(rows: np.ndarray, path: str | Path) -> tuple[np.ndarray, np.ndarray]:
             f"{path}: point {odd + 1} has one negative coordinate; expected both (covered: -x -y) or none"
         )
     landmarks = np.abs(rows)
-    visibility = np.frombuffer(covered.translate(_VISIBILITIES), np.uint8)
-    ones = rows == -1
-    if 1 in ones.tobytes():
-        hidden = ones[:, 0] & ones[:, 1]
-        landmarks[hidden] = 0
-        visibility = np.where(hidden, np.uint8(0), visibility)
-    return landmarks, visibility
+    ones = (rows == -1).tobytes()
+    if 1 not in ones:
+        return landmarks, np.frombuffer(covered.translate(_VISIBILITIES), np.uint8)
+    hidden = (int.from_bytes(ones[::2]) & int.from_bytes(ones[1::2])).to_bytes(len(rows))
+    landmarks[np.frombuffer(hidden, bool)] = 0
+    visibility = 2 * _ONES - int.from_bytes(covered) - int.from_bytes(hidden)  # byte by byte, as none borrows
+    return landmarks, np.frombuffer(visibility.to_bytes(len(rows)), np.uint8)
 
 
 class _Joined:
@@ -245,7 +246,7 @@ def _tight(landmarks: np.ndarray, visibility: np.ndarray) -> Box:
 
 FORMAT = Format(
     name="merl-rav",
-    layout="MERL-RAV's folder merl_rav_labels, labels alone: {frontal,left,…}/{trainset,testset}/labels/*.pts",
+    layout="MERL-RAV's folder merl_rav_labels: {frontal,left,…}/{trainset,testset}/labels/*.pts, with or without AFLW",
     read=read,
     schemes=("ibug68",),
     tried="originals",
@@ -263,7 +264,7 @@ FORMAT = Format(
         "aflw": "AFLW's folder, its aflw.sqlite, or a faces.csv, for images, boxes and poses; by default ../aflw or "
         "../faces.csv where they are; none for labels alone"
     },
-    licence="Labels: MERL's research licence; images: AFLW's, research only.",
+    licence="None is stated for the labels; the images are under AFLW's: research only.",
     citation="""@inproceedings{kumar2020luvli,
   title={LUVLi Face Alignment: Estimating Landmarks' Location, Uncertainty, and Visibility Likelihood},
   author={Kumar, Abhinav and Marks, Tim K. and Mou, Wenxuan and Wang, Ye and Jones, Michael and Cherian, Anoop and
