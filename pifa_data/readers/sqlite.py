@@ -26,8 +26,11 @@ Row = tuple[Any, ...]
 LARGEST = 2**33
 """Bytes of a database; AFLW's, with 25,993 faces, has about 50 MB."""
 
-LONGEST_VALUE = 64 * 1024
-"""Bytes of one text or blob; file names are all that is read of them."""
+LONGEST_VALUE = 4096
+"""Bytes of one text or blob: file names are all that is read of them, and thousands of rows are held at once."""
+
+LONGEST_SQL = 64 * 1024
+"""Bytes of the definition of a table, or of anything else in the database."""
 
 STEPS_A_BYTE = 5
 """Steps of SQLite's virtual machine that all queries together may take for each byte of the file; AFLW's take 0.3."""
@@ -36,8 +39,8 @@ ROW_BYTES = 8
 """Bytes of the smallest row in its page. A query that gives more rows than fit in the file reads a page again."""
 
 _LIMITS = {
-    sqlite3.SQLITE_LIMIT_LENGTH: LONGEST_VALUE,
-    sqlite3.SQLITE_LIMIT_SQL_LENGTH: LONGEST_VALUE,
+    sqlite3.SQLITE_LIMIT_LENGTH: LONGEST_SQL,
+    sqlite3.SQLITE_LIMIT_SQL_LENGTH: LONGEST_SQL,
     sqlite3.SQLITE_LIMIT_COLUMN: 100,
     sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 50,
     sqlite3.SQLITE_LIMIT_ATTACHED: 0,
@@ -75,6 +78,7 @@ class Database:
                 self._guard()
                 for table, columns in tables.items():
                     self._check(table, columns)
+                self._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_VALUE)
                 self._connection.set_authorizer(self._authorize)
             except BaseException:
                 self._connection.close()

@@ -1,8 +1,8 @@
 """AFW's own 6 points (Zhu and Ramanan, CVPR 2012): what is labelled on each of its faces, where it is visible.
 
 The set's description names the centres of the eyes, the tip of the nose, and the corners and the centre of the mouth.
-The order within the eyes and within the mouth (image left to right) is an assumption: no original could be had. A
-reader can settle it by the labels' positions in upright frontal faces.
+The order is this project's: the description gives none, and the reader brings the points to it by where they lie in the
+middle of all faces (``readers/afw.py``).
 """
 
 from pifa_data.schemes.aflw import COARSE

@@ -234,6 +234,13 @@ def test_a_name_with_all_signs_is_opened(tmp_path: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["aflw.sqlite"]
 
 
+@pytest.mark.parametrize("column", ["FeatureCoords SET x", "FaceRect SET w", "FaceImages SET filepath"])
+def test_values_of_absurd_size_are_refused(tmp_path: Path, column: str) -> None:
+    make_database(tmp_path / "aflw.sqlite", 400, f"UPDATE {column} = zeroblob(60000)")
+    with pytest.raises(AnnotationError, match="too big"):
+        read(tmp_path)
+
+
 def inner_page(size: int, child: int) -> bytes:
     """A table's inner page with as many children as SQLite allows, all of them the page ``child``."""
     count = (size - 8) // 6
