@@ -176,13 +176,21 @@ def _selected(
 def _checked(faces: Iterator[Face | Skipped], fittable: bool) -> Iterator[Face | Skipped]:
     # The first blocks are small, so that who wants few faces does not wait for many.
     for size in itertools.chain((8, 32), itertools.repeat(BLOCK)):
-        block = list(itertools.islice(faces, size))
-        if not block:
-            return
+        block: list[Face | Skipped] = []
+        failure = None
+        try:
+            for face in itertools.islice(faces, size):
+                block.append(face)
+        except AnnotationError as error:  # what was read before it is given first
+            failure = error
         reasons = iter(check_faces([face for face in block if isinstance(face, Face)], fittable=fittable))
         for face in block:
             reason = next(reasons) if isinstance(face, Face) else None
             yield _printable(face if reason is None else Skipped(face.id, reason))
+        if failure is not None:
+            raise failure
+        if len(block) < size:
+            return
 
 
 def _printable(face: Face | Skipped) -> Face | Skipped:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -195,6 +196,18 @@ def test_names_below_the_root() -> None:
     assert inside("/data", "a/b.jpg") == "/data/a/b.jpg"
     assert inside("/data", "a\\b.jpg") == "/data/a/b.jpg"
     assert inside("/data", "a..b/c...jpg") == "/data/a..b/c...jpg"
+
+
+def test_what_was_read_before_a_reader_stops_is_given(tmp_path: Path) -> None:
+    def read(path: Path) -> Iterator[Face]:
+        yield from (face(str(i)) for i in range(50))
+        raise AnnotationError(f"{path}: torn")
+
+    formats = {"torn": Format("torn", "anything", read, lambda path: True, ("ibug68",), "layout")}
+    found = read_faces(f"torn:{tmp_path}", formats)
+    assert [next(found).id for _ in range(50)] == [str(i) for i in range(50)]
+    with pytest.raises(AnnotationError, match="torn"):
+        next(found)
 
 
 # Every format.
