@@ -50,9 +50,11 @@ def read(path: Path, aflw: str | None = None) -> Iterator[Face | Skipped]:
     """Stream the faces of all poses, or of one where ``path`` is its folder; named ``POSE/image12345_1``.
 
     Args:
-        path: MERL-RAV's folder ``merl_rav_labels`` or ``merl_rav_organized``.
+        path: MERL-RAV's folder ``merl_rav_labels`` or ``merl_rav_organized``, or the owner's folder around the first.
         aflw: where AFLW's images, boxes and poses are (``find_faces``).
     """
+    if not _folders(path) and (path / "merl_rav_labels").is_dir():
+        path = path / "merl_rav_labels"
     folders = _folders(path)
     if not folders:
         raise AnnotationError(
@@ -250,7 +252,7 @@ FORMAT = Format(
     read=read,
     schemes=("ibug68",),
     tried="originals",
-    matches=lambda path: path.is_dir() and bool(_folders(path)),
+    matches=lambda path: path.is_dir() and bool(_folders(path) or _folders(path / "merl_rav_labels")),
     splits={
         "train": Split("the owner's training set", 15_449),
         "test": Split("the owner's test set", 3_865),

@@ -11,7 +11,7 @@ from fuzzing import mutants, survives
 
 from pifa_data.errors import AnnotationError
 from pifa_data.faces import Face, Skipped
-from pifa_data.readers import FORMATS, read_faces
+from pifa_data.readers import FORMATS, parse_source, read_faces
 from pifa_data.readers.aflw_faces import match
 
 HEADER = "image,face,x,y,w,h,yaw,pitch,roll\n"
@@ -78,6 +78,12 @@ def test_a_table_beside_the_labels_is_found(labels: Path) -> None:
     alone = read(labels, ",aflw=none")
     assert all(face.box is None and face.pose is None for face in alone.values())
     assert alone["left/image00003"].file.endswith("left/testset/image00003.jpg")
+
+
+def test_the_owners_folder_around_the_labels_is_known(labels: Path) -> None:
+    (labels / "faces.csv").write_text(TABLE)
+    assert parse_source(str(labels), FORMATS).format.name == "merl-rav"
+    check({face.id: face for face in read_faces(str(labels), FORMATS) if isinstance(face, Face)}, labels / "flickr")
 
 
 def test_one_pose_alone_gives_the_same(labels: Path) -> None:
