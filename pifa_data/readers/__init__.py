@@ -6,7 +6,9 @@ from pifa_data.readers import (
     aflw2000,
     aflw_lpfa,
     afw,
+    coco_json,
     cofw,
+    dlib_xml,
     hrnet_csv,
     keypoints_csv,
     merl_rav,
@@ -33,6 +35,8 @@ FORMATS: dict[str, Format] = {
         wflw.FORMAT,
         yolo_pose.FORMAT,
         hrnet_csv.FORMAT,
+        coco_json.FORMAT,
+        dlib_xml.FORMAT,
     )
 }
 
