@@ -111,6 +111,8 @@ def _points(key: str, values: list[Any], scheme: str, origin: float) -> tuple[np
         raise AnnotationError(f"{key}: expected numbers, found {flag(_no_number(values))}") from None
     if origin:
         landmarks -= origin
+    if seen[0] == 2 and seen.count(2) == count:
+        return landmarks, all_visible(count)
     hidden, labelled, visible = map(seen.count, (0, 1, 2))
     if hidden + labelled + visible < count:
         if key == "keypoints" or not all(type(v) in (int, float) and v >= 0 for v in seen):
@@ -119,7 +121,7 @@ def _points(key: str, values: list[Any], scheme: str, origin: float) -> tuple[np
         seen = [2 if v not in (0, 1) else v for v in seen]  # COCO-WholeBody's fractions
         visible = count - hidden - labelled
     only_labelled = not visible and scheme != MATLAB_BOX
-    if visible == count or (only_labelled and labelled == count):
+    if only_labelled and labelled == count:
         return landmarks, all_visible(count)
     visibility = np.array(seen).astype(np.uint8)
     if only_labelled:

@@ -29,15 +29,29 @@ Attributes = list[str]
 """Of one element, as expat gives them: name, value, name, value …"""
 
 
-class Run(NamedTuple):
-    """The parts of one box: their numbers ``(n,)`` int64, and x and y ``(n, 2)`` float64."""
+class Numbers(NamedTuple):
+    """What parts are named by.
+
+    Attributes:
+        numbers: ``(n,)`` int64, in the order of the file.
+        highest: the largest of them.
+        whole: whether they are 0, 1, 2 … in this order.
+    """
 
     numbers: np.ndarray
+    highest: int
+    whole: bool
+
+
+class Run(NamedTuple):
+    """The parts of one box: their numbers, and x and y ``(n, 2)`` float64."""
+
+    names: Numbers
     points: np.ndarray
 
     def as_attributes(self) -> list[Attributes]:
         """Each part as the parser would have given it."""
-        rows = zip(self.numbers.tolist(), self.points.tolist(), strict=True)
+        rows = zip(self.names.numbers.tolist(), self.points.tolist(), strict=True)
         return [["name", str(number), "x", repr(x), "y", repr(y)] for number, (x, y) in rows]
 
 
@@ -83,11 +97,11 @@ def _run(body: bytes) -> Run | None:
     ):
         return None
     try:
-        numbers = part_numbers(b"'".join(pieces[1::6]).decode("ascii"))
+        names = part_numbers(b"'".join(pieces[1::6]).decode("ascii"))
         points = part_points(b",".join(pieces[3::6] + pieces[5::6]).decode("ascii"), count)
     except (AnnotationError, UnicodeDecodeError):
         return None  # told when it has been parsed
-    return Run(numbers, points)
+    return Run(names, points)
 
 
 def part_points(text: str, count: int) -> np.ndarray:
@@ -106,8 +120,8 @@ def part_points(text: str, count: int) -> np.ndarray:
 
 
 @lru_cache(256)
-def part_numbers(names: str) -> np.ndarray:
-    """The numbers that parts are named by, with quotes between: ``(n,)`` int64, not to be changed.
+def part_numbers(names: str) -> Numbers:
+    """The numbers of parts whose names have quotes between.
 
     Raises:
         AnnotationError: a name that is no number, or one that stands there twice.
@@ -120,6 +134,4 @@ def part_numbers(names: str) -> np.ndarray:
     if len(set(numbers)) < len(numbers):
         again = next(n for n in numbers if numbers.count(n) > 1)
         raise AnnotationError(f"part {again} stands there twice")
-    found = np.array(numbers, np.int64)
-    found.flags.writeable = False
-    return found
+    return Numbers(np.array(numbers, np.int64), max(numbers), numbers == list(range(len(numbers))))

@@ -23,6 +23,7 @@ from __future__ import annotations
 import heapq
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 from xml.parsers import expat
@@ -53,7 +54,7 @@ MOST_FILES = 100
 
 _SPLITS = {"train": "train", "training": "train", "val": "val", "test": "test", "testing": "test"}
 
-_SIZE, _BOX = ("width", "height"), ("left", "top", "width", "height")
+_BOX = ("left", "top", "width", "height")
 
 
 def read(path: Path, images: str = "", scheme: str = "", kind: str = "2d") -> Iterator[Face | Skipped]:
@@ -185,7 +186,7 @@ class _Reader:
                 self._parts.append(attributes)
             elif self._parts:
                 self._parts += run.as_attributes()
-                self._depth -= len(run.numbers) - 1  # they were one element
+                self._depth -= len(run.points) - 1  # they were one element
             else:
                 self._run = run
                 self._begun += 1
@@ -220,7 +221,9 @@ class _Reader:
             name = f"{file}#{self._boxes}"
             if lost:
                 raise AnnotationError(f"expected at most {MOST_PARTS} parts, found more")
-            face = self._face(name, file, image, attributes, *self._points(run, parts))
+            labels = self._points(run, parts)
+            size = _size(image.get("width"), image.get("height"))
+            face = self._face(name, file, size, attributes, *labels)
             if not self._names.add(name):
                 raise AnnotationError("a face of this name came before")
             self._out.append(face)
@@ -231,19 +234,13 @@ class _Reader:
         self,
         name: str,
         file: str,
-        image: dict[str, str],
+        size: tuple[int, int] | None,
         box: dict[str, str],
         landmarks: np.ndarray,
         visibility: np.ndarray,
         scheme: str,
     ) -> Face:
-        x, y, width, height = (_number(box, key, "box") for key in _BOX)
-        size = None
-        if image.keys() & set(_SIZE):
-            across, down = (_number(image, key, "image") for key in _SIZE)
-            if not all(1 <= side < 2**31 for side in (across, down)):
-                raise AnnotationError(f"image: expected a width and height above 0, found {across:g} and {down:g}")
-            size = (int(across), int(down))
+        x, y, width, height = [_number("box", key, box.get(key)) for key in _BOX]
         folder, _, last = file.rpartition("/")
         stem = last.rpartition(".")[0] or last
         stem, mirrored = stem.removesuffix("_mirror"), stem.endswith("_mirror")
@@ -273,29 +270,28 @@ class _Reader:
         """``(L, 2)`` float64, ``(L,)`` uint8 and the scheme's name."""
         if run is None and not parts:
             raise AnnotationError("a box without parts")
-        numbers, points = _from_attributes(parts) if run is None else run
-        count = len(numbers)
+        names, points = _from_attributes(parts) if run is None else run
+        count = len(points)
         if self._scheme is None:
             # The first face with all its parts tells the scheme of those that lack some.
-            if numbers.max() == count - 1:
+            if names.highest == count - 1:
                 self._scheme = scheme_of_count(count)
             if self._scheme is None:
                 raise AnnotationError(
-                    f"found {count} parts, named {numbers.min()} to {numbers.max()}: of no scheme that their number "
-                    "tells; name it by scheme= where they are numbers in one"
+                    f"found {count} parts, named {names.numbers.min()} to {names.highest}: of no scheme that their "
+                    "number tells; name it by scheme= where they are numbers in one"
                 )
-        scheme = self._scheme
-        if numbers.max() >= len(scheme):
+        scheme, expected = self._scheme, len(self._scheme)
+        if names.highest >= expected:
             raise AnnotationError(
-                f"expected parts 0 to {len(scheme) - 1} ({scheme.name}{'' if self._given else ', as before'}), found "
-                f"{numbers.max()}"
+                f"expected parts 0 to {expected - 1} ({scheme.name}{'' if self._given else ', as before'}), found "
+                f"{names.highest}"
             )
-        landmarks = np.zeros((len(scheme), 2))
-        landmarks[numbers] = points
-        if count == len(scheme):
-            return landmarks, all_visible(count), scheme.name
-        visibility = np.zeros(len(scheme), np.uint8)
-        visibility[numbers] = 2
+        if names.whole and count == expected:
+            return points, all_visible(count), scheme.name
+        landmarks, visibility = np.zeros((expected, 2)), np.zeros(expected, np.uint8)
+        landmarks[names.numbers] = points
+        visibility[names.numbers] = 2
         return landmarks, visibility, scheme.name
 
 
@@ -342,8 +338,17 @@ def _file_name(name: str | None) -> str:
     return name
 
 
-def _number(attributes: dict[str, str], key: str, element: str) -> float:
-    value = attributes.get(key)
+@lru_cache(1024)
+def _size(width: str | None, height: str | None) -> tuple[int, int] | None:
+    if width is None and height is None:
+        return None
+    sides = [_number("image", key, value) for key, value in (("width", width), ("height", height))]
+    if not all(1 <= side < 2**31 for side in sides):
+        raise AnnotationError(f"image: expected a width and height above 0, found {sides[0]:g} and {sides[1]:g}")
+    return int(sides[0]), int(sides[1])
+
+
+def _number(element: str, key: str, value: str | None) -> float:
     if value is None:
         raise AnnotationError(f"{element}: expected {key}=, found none")
     try:
