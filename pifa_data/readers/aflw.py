@@ -170,17 +170,10 @@ def numbers_of(rows: list[Row], columns: slice) -> tuple[np.ndarray, dict[int, s
     return values, bad
 
 
-def usable_poses(angles: np.ndarray) -> list[np.ndarray | None]:
-    """The project's poses of AFLW's ``(n, 3)``; None where AFLW has none, or no angles."""
-    known = (np.abs(angles) <= 2 * np.pi).all(1)  # false for NaN
-    poses = project_poses(np.where(known[:, None], angles, 0.0))
-    return [pose if sure else None for pose, sure in zip(poses, known.tolist(), strict=True)]
-
-
-def usable_boxes(values: np.ndarray) -> list[np.ndarray | None]:
-    """Boxes of x, y, w, h ``(n, 4)``; None where all four are missing."""
-    missing = np.isnan(values).all(1).tolist()
-    return [None if none else box for box, none in zip(boxes_of(values), missing, strict=True)]
+def poses_of(angles: np.ndarray) -> np.ndarray:
+    """The project's poses of AFLW's ``(n, 3)``; NaN where AFLW has none, or no angles."""
+    known = (np.abs(angles) <= 2 * np.pi).all(1)[:, None]  # false for NaN
+    return np.where(known, project_poses(np.where(known, angles, 0.0)), np.nan)
 
 
 def _feature_index(database: Database) -> np.ndarray:
@@ -264,7 +257,7 @@ def _faces(block: list[Row], root: str, points: _Points, index: np.ndarray, file
         visibility[places, slots] = 2
     rects, bad = numbers_of(block, slice(4, 8))
     angles, _ = numbers_of(block, slice(8, 11))
-    made = zip(block, landmarks, visibility, usable_boxes(rects), usable_poses(angles), strict=True)
+    made = zip(block, landmarks, visibility, _known(boxes_of(rects)), _known(poses_of(angles)), strict=True)
     for number, (row, face_points, seen, box, pose) in enumerate(made):
         id_ = str(row[0])
         try:
@@ -290,6 +283,12 @@ def _faces(block: list[Row], root: str, points: _Points, index: np.ndarray, file
             pose=pose,
             image_size=(width, height) if _size(width) and _size(height) else None,
         )
+
+
+def _known(rows: np.ndarray) -> list[np.ndarray | None]:
+    """The rows, None for those of which nothing is known."""
+    missing = np.isnan(rows).all(1).tolist()
+    return [None if none else row for row, none in zip(rows, missing, strict=True)]
 
 
 def image_path(root: str, name: object) -> str:

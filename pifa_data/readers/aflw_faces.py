@@ -25,8 +25,8 @@ from pifa_data.readers.aflw import (
     face_rows,
     images_folder,
     numbers_of,
+    poses_of,
     subject_of,
-    usable_poses,
 )
 from pifa_data.readers.base import IMAGE_SUFFIXES, inside
 from pifa_data.readers.lines import TOO_LONG, read_lines
@@ -61,25 +61,31 @@ class AflwFaces:
         images: folder of the images.
         names: path of each face's image in it, as ``0/image00002.jpg``.
         boxes: ``(n, 4)`` float64, x0, y0, x1, y1 pixels, NaN where not known.
-        poses: yaw, pitch, roll of each, the project's, or None.
-        rows: numbers of the faces of each image, by its name without folder and suffix.
+        poses: ``(n, 3)`` float64, the project's yaw, pitch and roll, NaN where not known.
+        rows: numbers of the faces of each image, by its name without folder and suffix. (Ranges, as lists by the ten
+            thousand keep the garbage collector busy.)
         problems: what could not be read, for the reader that joins them.
     """
 
     images: str
     names: list[str]
     boxes: np.ndarray
-    poses: list[np.ndarray | None]
-    rows: dict[str, list[int]]
+    poses: np.ndarray
+    rows: dict[str, range]
     problems: list[Skipped] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._boxes: list[Box] = [(x0, y0, x1, y1) for x0, y0, x1, y1 in self.boxes.tolist()]
 
-    def boxes_in(self, image: str) -> list[tuple[int, Box]]:
-        """Number and box of each face of an image that has a box."""
+    def boxes_in(self, rows: range) -> list[tuple[int, Box]]:
+        """Number and box of each of some faces that has a box."""
         boxes = self._boxes
-        return [(row, boxes[row]) for row in self.rows.get(image, ()) if boxes[row][0] == boxes[row][0]]  # not NaN
+        return [(row, boxes[row]) for row in rows if boxes[row][0] == boxes[row][0]]  # not NaN
+
+    def pose(self, row: int) -> np.ndarray | None:
+        """The pose of one face, if it is known."""
+        pose: np.ndarray = self.poses[row]
+        return pose if pose[0] == pose[0] else None
 
 
 def find_faces(option: str | None, labels: Path) -> AflwFaces | None:
@@ -112,7 +118,7 @@ def find_faces(option: str | None, labels: Path) -> AflwFaces | None:
         if found is not None:
             found.problems[:0] = problems
             return found
-    return AflwFaces("", [], np.empty((0, 4)), [], {}, problems) if problems else None
+    return AflwFaces("", [], np.empty((0, 4)), np.empty((0, 3)), {}, problems) if problems else None
 
 
 def _load(path: Path) -> AflwFaces | None:
@@ -212,13 +218,18 @@ def _image_names(folder: Path) -> Iterator[str]:
 
 
 def _faces(images: str, names: list[str], values: array[float], problems: list[Skipped]) -> AflwFaces:
-    numbers = np.frombuffer(values, np.float64).reshape(-1, 7)
-    rows: dict[str, list[int]] = {}
-    for row, name in enumerate(names):
-        rows.setdefault(subject_of(name.replace("\\", "/")), []).append(row)
+    subjects = [subject_of(name.replace("\\", "/") if "\\" in name else name) for name in names]
+    order = sorted(range(len(names)), key=subjects.__getitem__)
+    numbers = np.frombuffer(values, np.float64).reshape(-1, 7)[order]
+    rows: dict[str, range] = {}
+    first = 0
+    for subject, group in itertools.groupby(order, key=subjects.__getitem__):
+        last = first + sum(1 for _ in group)
+        rows[subject] = range(first, last)
+        first = last
     boxes = boxes_of(numbers[:, :4])
     boxes[~np.isfinite(boxes).all(1)] = np.nan
-    return AflwFaces(images, names, boxes, usable_poses(numbers[:, 4:]), rows, problems)
+    return AflwFaces(images, [names[i] for i in order], boxes, poses_of(numbers[:, 4:]), rows, problems)
 
 
 def match(tights: Sequence[Box], boxes: Sequence[tuple[int, Box]]) -> list[int | None]:
@@ -233,6 +244,8 @@ def match(tights: Sequence[Box], boxes: Sequence[tuple[int, Box]]) -> list[int |
     Returns:
         The number of each face's box; no number stands twice.
     """
+    if len(tights) == len(boxes) == 1:  # most are so
+        return [boxes[0][0] if _overlap(tights[0], boxes[0][1]) >= LEAST else None]
     if len(tights) > MOST_IN_IMAGE or len(boxes) > MOST_IN_IMAGE:
         return [None] * len(tights)
     overlaps = [[_overlap(tight, box) for _, box in boxes] for tight in tights]

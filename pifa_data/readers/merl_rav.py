@@ -31,19 +31,20 @@ import numpy as np
 
 from pifa_data.errors import AnnotationError
 from pifa_data.faces import Face, Skipped
-from pifa_data.readers.aflw_faces import AflwFaces, Box, find_faces, match
+from pifa_data.readers.aflw_faces import MOST_IN_IMAGE, AflwFaces, Box, find_faces, match
 from pifa_data.readers.base import IMAGE_SUFFIXES, Format, Split
 from pifa_data.readers.pts import read_points
-from pifa_data.readers.rows import all_visible
 
 POSES = ("frontal", "lefthalf", "left", "righthalf", "right")
 """The folders. Left and right are the subject's own: in ``left`` noses point to the image's right (yaw < 0)."""
 
 SPLITS = {"trainset": "train", "testset": "test"}
 
-_VISIBILITIES = bytes([2, 1, *range(2, 256)])
-"""Of a point by whether it is negative."""
-_ONES = int.from_bytes(b"\1" * 68)
+BLOCK = 64
+"""Faces decoded together: a call of NumPy takes as long as the signs of three faces. A face that is kept keeps its
+block's points, 70 KB."""
+
+N_POINTS = 68
 
 
 def read(path: Path, aflw: str | None = None) -> Iterator[Face | Skipped]:
@@ -83,91 +84,108 @@ def _folders(path: Path) -> list[Path]:
     return [folder for folder in candidates if any((folder / split).is_dir() for split in SPLITS)]
 
 
-def _files(pose: Path, split: str) -> tuple[str, list[tuple[str, bool]]]:
-    """Folder of one split's labels, and its files, sorted: name, and whether it is a regular file."""
+def _files(pose: Path, split: str) -> tuple[str, list[str], set[str]]:
+    """Folder of one split's labels, names of its files, sorted, and of those that are no regular files."""
     folder = pose / split
     labels = folder / "labels" if (folder / "labels").is_dir() else folder
     if not labels.is_dir():
-        return str(labels), []
-    return str(labels), sorted(
-        (entry.name, entry.is_file()) for entry in os.scandir(labels) if entry.name.endswith(".pts")
-    )
+        return str(labels), [], set()
+    entries = [entry for entry in os.scandir(labels) if entry.name.endswith(".pts")]
+    return str(labels), sorted(e.name for e in entries), {e.name for e in entries if not e.is_file()}
 
 
 def _read_split(pose: Path, split: str, joined: _Joined | None) -> Iterator[Face | Skipped]:
     folder = pose / split
-    labels, files = _files(pose, split)
+    labels, files, irregular = _files(pose, split)
     if not files:
         return
     beside = {entry.name for entry in os.scandir(folder) if entry.name.lower().endswith(IMAGE_SUFFIXES)}
-    for name, is_file in files:
-        stem = name[:-4]
-        id_ = f"{pose.name}/{stem}"
-        file = f"{labels}/{name}"
-        if not is_file:  # a pipe would be waited for without end
-            yield Skipped(id_, f"{file}: not a regular file")
-            continue
-        labelled = None if joined is None else joined.decoded.pop(file, None)
-        if labelled is None:
-            try:
-                labelled = decode(read_points(file), file)
-            except AnnotationError as error:
-                yield Skipped(id_, str(error))
+    subsets = (pose.name,)
+    for first in range(0, len(files), BLOCK):
+        block = files[first : first + BLOCK]
+        ids = [f"{pose.name}/{name[:-4]}" for name in block]
+        landmarks, visibility, reasons = _read_block([f"{labels}/{name}" for name in block])
+        known = joined.faces(ids, landmarks, visibility) if joined is not None else [_UNKNOWN] * len(block)
+        for number, (id_, points, seen) in enumerate(zip(ids, landmarks, visibility, strict=True)):
+            if block[number] in irregular:
+                yield Skipped(id_, f"{labels}/{block[number]}: not a regular file")
                 continue
-        # Who it is isn't known; faces of one photograph stay on one side of a split, background and all.
-        subject = stem.partition("_")[0]
-        image, box, pose_angles = None, None, None
-        if joined is not None:
-            image, box, pose_angles = joined.face(id_, file, subject, labelled)
-        if beside:
-            found = next((stem + suffix for suffix in IMAGE_SUFFIXES if stem + suffix in beside), None)
-            image = image if found is None else f"{folder}/{found}"
-        yield Face(
-            id=id_,
-            file=image or f"{folder}/{stem}.jpg",
-            landmarks=labelled[0],
-            visibility=labelled[1],
-            scheme="ibug68",
-            kind="2d",
-            box=box,
-            subject=subject,
-            split=SPLITS[split],
-            subsets=(pose.name,),
-            pose=pose_angles,
+            if number in reasons:
+                yield Skipped(id_, reasons[number])
+                continue
+            stem = block[number][:-4]
+            image, box, pose_angles = known[number]
+            if beside:
+                found = next((stem + suffix for suffix in IMAGE_SUFFIXES if stem + suffix in beside), None)
+                image = image if found is None else f"{folder}/{found}"
+            yield Face(
+                id=id_,
+                file=image or f"{folder}/{stem}.jpg",
+                landmarks=points,
+                visibility=seen,
+                scheme="ibug68",
+                kind="2d",
+                box=box,
+                # Who it is isn't known; faces of one photograph stay on one side of a split, background and all.
+                subject=stem.partition("_")[0],
+                split=SPLITS[split],
+                subsets=subsets,
+                pose=pose_angles,
+            )
+
+
+def _read_block(files: list[str]) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+    """Landmarks and visibility of some files, as ``decode`` gives them, and why those of which number are none."""
+    rows = np.zeros((len(files), N_POINTS, 2))
+    reasons: dict[int, str] = {}
+    for number, file in enumerate(files):
+        try:
+            rows[number] = read_points(file, N_POINTS)
+        except AnnotationError as error:
+            reasons[number] = str(error)
+    landmarks, visibility, odd = decode(rows)
+    for number in np.flatnonzero(odd >= 0).tolist():
+        reasons[number] = (
+            f"{files[number]}: point {odd[number] + 1} has one negative coordinate; expected both (covered: -x -y) "
+            "or none"
         )
+    visibility[list(reasons)] = 0
+    return landmarks, visibility, reasons
 
 
-def decode(rows: np.ndarray, path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+def decode(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Signs to visibility.
 
     Args:
-        rows: ``(68, 2)`` as they stand in the file.
-        path: for the message.
+        rows: ``(n, 68, 2)`` as they stand in the files.
 
     Returns:
-        landmarks ``(68, 2)`` float64 image pixels, (0, 0) where not labelled; visibility ``(68,)`` uint8.
-
-    Raises:
-        AnnotationError: a point with one negative coordinate, which means none of the three.
+        landmarks ``(n, 68, 2)`` float64 image pixels, (0, 0) where not labelled; visibility ``(n, 68)`` uint8; ``(n,)``
+        the number of a point with one negative coordinate, which means none of the three, or −1.
     """
-    # On bytes: NumPy's functions take longer to be called than 68 signs take to be looked at.
-    signs = (rows < 0).tobytes()
-    if 1 not in signs:
-        return rows, all_visible(len(rows))
-    covered = signs[::2]
-    if covered != signs[1::2]:
-        odd = next(i for i in range(len(rows)) if signs[2 * i] != signs[2 * i + 1])
-        raise AnnotationError(
-            f"{path}: point {odd + 1} has one negative coordinate; expected both (covered: -x -y) or none"
-        )
+    negative = rows < 0
+    covered = negative[..., 0]
+    odd = covered != negative[..., 1]
+    hidden = (rows == -1).all(2)
     landmarks = np.abs(rows)
-    ones = (rows == -1).tobytes()
-    if 1 not in ones:
-        return landmarks, np.frombuffer(covered.translate(_VISIBILITIES), np.uint8)
-    hidden = (int.from_bytes(ones[::2]) & int.from_bytes(ones[1::2])).to_bytes(len(rows))
-    landmarks[np.frombuffer(hidden, bool)] = 0
-    visibility = 2 * _ONES - int.from_bytes(covered) - int.from_bytes(hidden)  # byte by byte, as none borrows
-    return landmarks, np.frombuffer(visibility.to_bytes(len(rows)), np.uint8)
+    landmarks[hidden] = 0
+    visibility = 2 - covered.astype(np.uint8) - hidden
+    return landmarks, visibility, np.where(odd.any(1), odd.argmax(1), -1)
+
+
+def _tight(landmarks: np.ndarray, visibility: np.ndarray) -> list[Box]:
+    """The box around the labelled points of each face; one that no other overlaps where there are none."""
+    hidden = visibility == 0
+    # Of each coordinate for itself: NumPy takes eight times as long for the two of them, which lie in turns.
+    lows = [np.where(hidden, np.inf, landmarks[..., i]).min(1).tolist() for i in (0, 1)]
+    highs = [np.where(hidden, -np.inf, landmarks[..., i]).max(1).tolist() for i in (0, 1)]
+    return list(zip(*lows, *highs, strict=True))
+
+
+_Known = tuple[str | None, np.ndarray | None, np.ndarray | None]
+"""Path of the image, box and pose of a face, each None where it is not known."""
+
+_UNKNOWN: _Known = (None, None, None)
 
 
 class _Joined:
@@ -178,72 +196,56 @@ class _Joined:
         self._labels = labels
         self._files: dict[str, list[tuple[str, str]]] | None = None
         self._rows: dict[str, int | None] = {}
-        self.decoded: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        """Labels by file, of those that come next in the folder and had to be read before their turn."""
 
-    def face(
-        self, id_: str, file: str, image: str, labels: tuple[np.ndarray, np.ndarray]
-    ) -> tuple[str | None, np.ndarray | None, np.ndarray | None]:
-        """Path of the image, box and pose of one face, each None where it is not known."""
+    def faces(self, ids: list[str], landmarks: np.ndarray, visibility: np.ndarray) -> list[_Known]:
+        """What is known of a block of faces."""
+        tights = dict(zip(ids, _tight(landmarks, visibility), strict=True))
+        several = {image for id_ in ids if (image := self._image_of_several(id_)) and id_ not in self._rows}
+        if several:
+            self._match_images(several, tights)
+        return [self._face(id_, tights[id_]) for id_ in ids]
+
+    def _image_of_several(self, id_: str) -> str | None:
+        """The image of a face that is not the only one in it, if AFLW has that image."""
+        image, _, number = id_[id_.rfind("/") + 1 :].partition("_")
+        return image if number and image in self._known.rows else None
+
+    def _face(self, id_: str, tight: Box) -> _Known:
         known = self._known
+        stem = id_[id_.rfind("/") + 1 :]
+        image = stem.partition("_")[0]
         rows = known.rows.get(image)
         if rows is None:
-            return None, None, None
+            return _UNKNOWN
         path = f"{known.images}/{known.names[rows[0]]}"
-        boxes = known.boxes_in(image)
-        if not boxes:
-            return path, None, None
-        if "_" not in id_:
-            row = match([_tight(*labels)], boxes)[0]
-        else:
-            if id_ not in self._rows:
-                self._match_image(id_, file, image, labels, boxes)
-            row = self._rows.pop(id_, None)
-        if row is None:
-            return path, None, None
-        return path, known.boxes[row], known.poses[row]
+        row = match([tight], known.boxes_in(rows))[0] if image == stem else self._rows.pop(id_, None)
+        return (path, None, None) if row is None else (path, known.boxes[row], known.pose(row))
 
-    def _match_image(
-        self, id_: str, file: str, image: str, labels: tuple[np.ndarray, np.ndarray], boxes: list[tuple[int, Box]]
-    ) -> None:
-        """Match all labelled faces of an image, of all poses and splits, with its boxes."""
+    def _match_images(self, images: set[str], tights: dict[str, Box]) -> None:
+        """Match all labelled faces of some images, of all poses and splits, with the images' boxes."""
         if self._files is None:
             self._files = self._list()
-        folder = file[: file.rfind("/") + 1]
-        ids, tights = [id_], [_tight(*labels)]
-        for other, other_file in self._files.get(image, ()):
-            if other == id_:
-                continue
-            try:
-                found = decode(read_points(other_file), other_file)
-            except AnnotationError:
-                continue  # reported where its turn comes
-            ids.append(other)
-            tights.append(_tight(*found))
-            if other_file.startswith(folder):
-                self.decoded[other_file] = found
-        self._rows.update(zip(ids, match(tights, boxes), strict=True))
+        faces = {image: self._files.get(image, [])[: MOST_IN_IMAGE + 1] for image in images}
+        others = [(id_, file) for found in faces.values() for id_, file in found if id_ not in tights]
+        # What is wrong with one is told where its turn comes.
+        landmarks, visibility, _ = _read_block([file for _, file in others])
+        known = {**tights, **dict(zip((id_ for id_, _ in others), _tight(landmarks, visibility), strict=True))}
+        for image, found in faces.items():
+            ids = [id_ for id_, _ in found]
+            boxes = self._known.boxes_in(self._known.rows[image])
+            self._rows.update(zip(ids, match([known[id_] for id_ in ids], boxes), strict=True))
 
     def _list(self) -> dict[str, list[tuple[str, str]]]:
         """Name and path of the faces of each image that has several, by the image's name."""
         found: dict[str, list[tuple[str, str]]] = {}
         for folder in _folders(self._labels):
             for split in SPLITS:
-                labels, files = _files(folder, split)
-                for name, is_file in files:
-                    if "_" in name and is_file:
+                labels, files, _ = _files(folder, split)
+                for name in files:
+                    if "_" in name:
                         item = (f"{folder.name}/{name[:-4]}", f"{labels}/{name}")
                         found.setdefault(name.partition("_")[0], []).append(item)
         return found
-
-
-def _tight(landmarks: np.ndarray, visibility: np.ndarray) -> Box:
-    points = landmarks if 0 not in visibility.tobytes() else landmarks[visibility > 0]
-    if not len(points):
-        return 0.0, 0.0, 0.0, 0.0
-    x0, y0 = np.minimum.reduce(points).tolist()
-    x1, y1 = np.maximum.reduce(points).tolist()
-    return x0, y0, x1, y1
 
 
 FORMAT = Format(

@@ -59,7 +59,8 @@ def test_the_owners_example() -> None:
             [1372.98, 758.52],
         ]
     )
-    landmarks, visibility = decode(rows, Path("image.pts"))
+    (landmarks,), (visibility,), (odd,) = decode(rows[None])
+    assert odd == -1
     np.testing.assert_array_equal(visibility[:8], [0, 0, 0, 1, 1, 1, 2, 2])
     np.testing.assert_array_equal(landmarks[3], [1443.54, 474.32])
     np.testing.assert_array_equal(landmarks[6], [1382.78, 680.12])
