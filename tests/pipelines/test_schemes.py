@@ -132,8 +132,7 @@ def test_faces_with_few_labels_are_measured_by_their_own_box(sources: Path, tmp_
     store, run = tmp_path / "S.zarr", tmp_path / "run"
     assert prep(sources, store, "a").exit_code == 0
     good("train", store, "--out", run, "--batch-size", 8, "--val-fraction", 0, "--epochs", 0.5, *QUICK)
-    labels = sources / "c" / "keypoints.csv"
-    rows = list(csv.reader(labels.open()))
+    rows = list(csv.reader((sources / "c" / "keypoints.csv").read_text().splitlines()))
     few = tmp_path / "few"
     shutil.copytree(sources / "c", few)
     entries = []
