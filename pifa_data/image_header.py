@@ -1,8 +1,9 @@
 """An image's width and height from its first bytes, as OpenCV would decode it, EXIF orientation and all.
 
-For JPEG, PNG, WebP, TIFF, BMP and PPM: what data sets come in. A few reads and seeks, 20 µs, whatever the image's size,
-so that what is too large is refused before it is decoded. Pillow would do for most, but its own plug-ins decode a PNG
-and prepare a WebP's canvas on the way, follow XMP where OpenCV does not, and warn of large images by a global state.
+For JPEG, PNG, WebP, TIFF, BMP and PPM: what data sets come in. A few reads and seeks, 30 µs (of a large PNG some ms, as
+its EXIF may stand behind the pixels), so that what is too large is refused before it is decoded. Pillow would do for
+most, but its own plug-ins decode a PNG and prepare a WebP's canvas on the way, follow XMP where OpenCV does not, and
+warn of large images by a global state.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ import io
 import re
 import struct
 from typing import BinaryIO
+
+KNOWN = ("JPEG", "PNG", "WebP", "TIFF", "BMP", "PBM", "PGM", "PPM")
+"""Formats whose headers are read."""
 
 _TURNED = (5, 6, 7, 8)
 """EXIF orientations that exchange width and height."""
@@ -55,27 +59,28 @@ def _read_size(file: BinaryIO, head: bytes) -> tuple[int, int] | None:
     return _tiff(file)
 
 
-def _turn(width: int, height: int, orientation: int) -> tuple[int, int]:
+def _turn(width: int, height: int, orientation: int | None) -> tuple[int, int]:
     return (height, width) if orientation in _TURNED else (width, height)
 
 
 def _jpeg(file: BinaryIO) -> tuple[int, int] | None:
-    orientation = 0
+    size = orientation = None
     at = 2
     for _ in range(10_000):  # segments; a photograph has about ten
         file.seek(at)
-        head = file.read(9)
+        head = file.read(10)
         if len(head) < 9:
             return None
         if head[0] != 0xFF or head[1] in (0, 0xFF):  # padding, or bytes that belong to nothing: decoders pass over them
             at += 1
             continue
         marker, length = head[1], 2 + int.from_bytes(head[2:4], "big")
+        if marker == 0xDA:  # the pixels; EXIF may stand anywhere before them, also behind the frame
+            return size and _turn(*size, orientation)
         if marker in _FRAMES:
             height, width = struct.unpack(">HH", head[5:9])
-            return _turn(width, height, orientation)
-        if marker == 0xE1 and not orientation:
-            file.seek(at + 10)
+            size = width, height
+        elif marker == 0xE1 and head[4:] == b"Exif\0\0" and orientation is None:  # the first that says it counts
             orientation = _orientation(file.read(max(0, length - 10)))
         at += 2 if 0xD0 <= marker <= 0xD8 or marker == 1 else length
     return None
@@ -83,13 +88,15 @@ def _jpeg(file: BinaryIO) -> tuple[int, int] | None:
 
 def _png(file: BinaryIO, head: bytes) -> tuple[int, int]:
     width, height = struct.unpack_from(">II", head, 16)
-    at, orientation = 8, 0
-    for _ in range(1000):
+    at, orientation = 8, None
+    for _ in range(20_000):  # chunks, of usually 8 kB; EXIF may stand behind the pixels
         file.seek(at)
         chunk = file.read(8)
-        if len(chunk) < 8 or chunk[4:] == b"IDAT":
+        if len(chunk) < 8 or chunk[4:] == b"IEND" or (chunk[4:] == b"IDAT" and orientation is not None):
             break
         length = int.from_bytes(chunk[:4], "big")
+        if chunk[4:] == b"acTL":  # OpenCV turns no animation
+            return width, height
         if chunk[4:] == b"eXIf":
             orientation = _orientation(file.read(min(length, 2**20)))
         at += 12 + length
@@ -107,7 +114,7 @@ def _webp(file: BinaryIO, head: bytes) -> tuple[int, int] | None:
     if kind != b"VP8X":
         return None
     width, height = (int.from_bytes(head[at : at + 3], "little") + 1 for at in (24, 27))
-    orientation = 0
+    orientation = None
     if head[20] & 8:  # has EXIF
         at = 12
         for _ in range(1000):
@@ -137,33 +144,40 @@ def _ppm(text: bytes) -> tuple[int, int] | None:
 
 
 def _tiff(file: BinaryIO) -> tuple[int, int] | None:
-    fields = _fields(file)
-    if 256 not in fields or 257 not in fields:
+    order, fields = _directory(file)
+    numbers = {
+        tag: struct.unpack_from(order + ("H" if kind == 3 else "I"), value)[0]
+        for tag, (kind, value) in fields.items()
+        if kind in (3, 4)  # short, long
+    }
+    if 256 not in numbers or 257 not in numbers:
         return None
-    return _turn(fields[256], fields[257], fields.get(274, 0))
+    return _turn(numbers[256], numbers[257], numbers.get(274))
 
 
-def _orientation(data: bytes) -> int:
+def _orientation(data: bytes) -> int | None:
+    """What EXIF says, None if nothing; read as OpenCV does, as a short whatever the field calls itself."""
     try:
-        value = _fields(io.BytesIO(data)).get(274, 0)
+        order, fields = _directory(io.BytesIO(data))
+        return struct.unpack_from(order + "H", fields[274][1])[0] if 274 in fields else None
     except struct.error:
-        return 0
-    return value if 1 <= value <= 8 else 0
+        return None
 
 
-def _fields(file: BinaryIO) -> dict[int, int]:
-    """The first directory of a TIFF, which EXIF is one of: numbers that stand in it, by their tag."""
+def _directory(file: BinaryIO) -> tuple[str, dict[int, tuple[int, bytes]]]:
+    """The first directory of a TIFF, which EXIF is one of: its byte order; each tag's type and four bytes of value."""
     file.seek(0)
     head = file.read(8)
-    order = {b"II": "<", b"MM": ">"}.get(head[:2])
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(head[:4])
     if order is None:
-        return {}
+        return "", {}
     file.seek(*struct.unpack(order + "4xI", head))
     (count,) = struct.unpack(order + "H", file.read(2))
-    data = file.read(12 * count)
-    fields = {}
-    for place in range(0, 12 * count, 12):
-        tag, kind = struct.unpack_from(order + "HH", data, place)
-        if kind in (3, 4):  # short, long
-            fields[tag] = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, place + 8)[0]
-    return fields
+    fields: dict[int, tuple[int, bytes]] = {}
+    for _ in range(count):
+        entry = file.read(12)
+        if len(entry) < 12:
+            break
+        tag, kind = struct.unpack_from(order + "HH", entry)
+        fields.setdefault(tag, (kind, entry[8:]))  # of a tag that stands there twice, decoders take the first
+    return order, fields

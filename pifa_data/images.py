@@ -19,7 +19,7 @@ import numpy as np
 
 from pifa_data.boxes import Square
 from pifa_data.errors import ImageError
-from pifa_data.image_header import read_size
+from pifa_data.image_header import KNOWN, read_size
 from pifa_data.matfile import Damaged, Limit, open_file
 
 LARGEST_FILE = 256 * 2**20
@@ -57,7 +57,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
     """
     try:
         with _open(path) as file:
-            return _checked_size(file, str(path)) or read_image(path).shape[1::-1]
+            return _checked(read_size(file), str(path))
     except NotADirectoryError:
         return _size_within(path)
 
@@ -126,13 +126,9 @@ def _open(path: str | Path) -> BinaryIO:
         raise ImageError(f"{str(path)!r}: {error}") from error
 
 
-def _checked_size(file: BinaryIO, name: str) -> tuple[int, int] | None:
-    """The size from the header, None for a format that only OpenCV knows."""
-    size = read_size(file)
-    return None if size is None else _checked(size, name)
-
-
-def _checked(size: tuple[int, int], name: str) -> tuple[int, int]:
+def _checked(size: tuple[int, int] | None, name: str) -> tuple[int, int]:
+    if size is None:  # OpenCV may know it, but would fill the memory with whatever size it claims
+        raise ImageError(f"{name}: not an image, or none of {', '.join(KNOWN)}; convert it")
     if 0 in size:
         raise ImageError(f"{name}: not an image, or one with a damaged header")
     if size[0] * size[1] > LARGEST_PIXELS or max(size) > LARGEST_SIDE:
@@ -148,15 +144,13 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     # OpenCV decodes a JPEG or PNG that was cut short to a half-grey picture without an error.
     if _cut_short(data):
         raise ImageError(f"{name}: the image file is cut short; copy it again")
-    _checked_size(io.BytesIO(data), name)
+    _checked(read_size(io.BytesIO(data)), name)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     except cv2.error as error:
         raise ImageError(f"{name}: the image can't be decoded ({error.err})") from error
     if image is None:
         raise ImageError(f"{name}: not an image that OpenCV can read")
-    if max(image.shape[:2]) > LARGEST_SIDE:  # of a format whose header is not read
-        raise ImageError(f"{name}: expected sides of at most {LARGEST_SIDE}, found {image.shape[:2]}; scale it down")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 

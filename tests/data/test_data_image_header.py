@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -79,11 +80,72 @@ def test_a_tiff_whose_directory_stands_at_its_end(tmp_path: Path) -> None:
     assert image_size(tmp_path / "a.tiff") == (900, 700)
 
 
-def test_a_format_that_only_opencv_knows_is_decoded_for_its_size(tmp_path: Path) -> None:
-    path = tmp_path / "a.jp2"
-    Image.fromarray(PHOTO).save(path, "JPEG2000")
+@pytest.mark.parametrize("form", ["JPEG2000", "GIF"])
+def test_a_format_that_only_opencv_knows_is_refused(tmp_path: Path, form: str) -> None:
+    """OpenCV decodes them, and a GIF of 54 bytes that claims 12,000 x 12,000 pixels fills a gigabyte."""
+    path = tmp_path / "a.jpg"
+    Image.fromarray(PHOTO).save(path, form)
     assert read_size(io.BytesIO(path.read_bytes())) is None
-    assert image_size(path) == (80, 50)
+    for read in (image_size, read_image):
+        with pytest.raises(ImageError, match=r"a\.jpg: not an image, or none of JPEG, PNG.*convert it"):
+            read(path)
+
+
+def app1(orientation: int, *, order: str = "<", kind: int = 3, prefix: bytes = b"Exif\0\0", tag: int = 0x112) -> bytes:
+    """A JPEG's segment of EXIF with one field."""
+    value = struct.pack(order + ("I" if kind == 4 else "H2x"), orientation)
+    mark = b"II*\0" if order == "<" else b"MM\0*"
+    body = prefix + mark + struct.pack(order + "IHHHI", 8, 1, tag, kind, 1) + value + bytes(4)
+    return b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body
+
+
+JPEG = encoded("JPEG")
+FRAME_END = JPEG.index(b"\xff\xc4")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        JPEG[:2] + app1(6, order=">") + JPEG[2:],
+        JPEG[:2] + app1(6, kind=4) + JPEG[2:],
+        JPEG[:2] + app1(6, order=">", kind=4) + JPEG[2:],
+        JPEG[:2] + app1(6, kind=1) + JPEG[2:],
+        JPEG[:2] + app1(6, prefix=b"http:/") + JPEG[2:],
+        JPEG[:2] + app1(6, prefix=b"http:/") + app1(6) + JPEG[2:],
+        JPEG[:2] + app1(1, tag=0x128) + app1(6) + JPEG[2:],
+        *(JPEG[:2] + app1(first) + app1(second) + JPEG[2:] for first, second in ((1, 6), (6, 1), (9, 6), (0, 6))),
+        JPEG[:FRAME_END] + app1(6) + JPEG[FRAME_END:],
+    ],
+)
+def test_exif_counts_where_it_does_for_opencv(data: bytes) -> None:
+    assert read_size(io.BytesIO(data)) == decode_image(data, "x").shape[1::-1]
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+@pytest.mark.parametrize("animated", [False, True])
+@pytest.mark.parametrize("place", [b"IDAT", b"IEND"])
+def test_exif_of_a_png_stands_before_or_behind_its_pixels(place: bytes, animated: bool) -> None:
+    png = encoded("PNG")
+    if animated:
+        file = io.BytesIO()
+        frames = [Image.fromarray(PHOTO), Image.fromarray(255 - PHOTO)]
+        frames[0].save(file, "PNG", save_all=True, append_images=frames[1:])
+        png = file.getvalue()
+    at = png.index(place) - 4
+    data = png[:at] + chunk(b"eXIf", app1(6)[10:]) + png[at:]
+    assert read_size(io.BytesIO(data)) == decode_image(data, "x").shape[1::-1] == ((80, 50) if animated else (50, 80))
+
+
+def test_the_first_of_two_sizes_in_a_tiff_counts() -> None:
+    """As for OpenCV, else a small second one would hide a large first."""
+    fields = [(256, 3, 80), (256, 3, 8), (257, 3, 50), (258, 3, 8), (259, 3, 1), (262, 3, 1)]
+    fields += [(273, 4, 250), (277, 3, 1), (278, 3, 50), (279, 4, 4000)]
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in fields)
+    data = b"II*\0" + struct.pack("<IH", 8, len(fields)) + entries + bytes(5000)
+    assert read_size(io.BytesIO(data)) == decode_image(data, "x").shape[1::-1] == (80, 50)
 
 
 def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
