@@ -109,7 +109,7 @@ def _table(file: Path) -> Table:
     words = [word.removesuffix("2017") for word in re.split(r"[_\W]", file.stem.lower())]
     splits = {_SPLITS[word] for word in words if word in _SPLITS}
     subsets = tuple(dict.fromkeys(_PARTS[word] for word in words if word in _PARTS))
-    if "300w" in words and splits == {"val"}:
+    if "300w" in words and "lp" not in words and splits == {"val"}:
         splits = {"full"}  # what the papers test on, as HRNet and mmpose name it
     return Table(file, splits.pop() if len(splits) == 1 else "", subsets)
 

@@ -78,9 +78,9 @@ def test_the_number_of_points_is_the_scheme(tmp_path: Path, count: int, scheme: 
     [
         ("face_landmarks_300w_train.json", 1),  # HRNet's numbers, which are the .pts files'
         ("test_300vw.json", 1),  # the converter copies the .pts files
-        ("face_landmarks_300wlp_train.json", 0),
+        ("face_landmarks_300wlp_train.json", 1),  # the converter copies pts_2d, which reader 300w-lp subtracts 1 from
         ("face_landmarks_wflw_test.json", 0),
-        ("my_300w_lp_val.json", 0),
+        ("my_300w_lp_val.json", 1),
         ("own.json", 0),
     ],
 )
@@ -162,6 +162,7 @@ def test_faces_of_coco_wholebody(tmp_path: Path) -> None:
         ("face_landmarks_wflw_test_blur.json", "0--Parade/b.jpg", "test", ("blur",), "b"),
         ("face_landmarks_aflw_test_frontal.json", "0/image1.jpg", "test", ("frontal",), "image1"),
         ("lapa_val.json", "val/images/1_2.jpg", "val", (), "1_2"),
+        ("my_300w_lp_val.json", "HELEN_1_1_0.jpg", "val", (), "HELEN_1_1_0"),
         ("person_keypoints_train2017.json", "1.jpg", "train", (), "1"),
         ("train_and_test.json", "1.jpg", "", (), "1"),
     ],
