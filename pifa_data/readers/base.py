@@ -210,6 +210,9 @@ def _printable(face: Face | Skipped) -> Face | Skipped:
 def inside(root: str, name: str) -> str:
     """``root/name``, if the name stays below the root.
 
+    Links in the folder are followed, as many keep their images on another disk; what came out of somebody's archive
+    may have links to anywhere.
+
     Args:
         root: folder that the name is told from.
         name: as an annotation has it; with slashes or, as Windows writes them, backslashes.

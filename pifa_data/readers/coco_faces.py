@@ -74,6 +74,8 @@ def face_of(found: Record, meaning: Meaning, root: str, split: str, subsets: tup
     landmarks, visibility = _points(key, values, scheme, meaning.origin)
     folder, _, file = name.rpartition("/")
     stem = file.rpartition(".")[0] or file
+    if folder.endswith("/imgs") and stem.isdigit():
+        stem = folder.removesuffix("/imgs")  # 300VW's 001/imgs/000017.png: frames of one video show one person
     part = part_of_image(folder, file) if scheme == "ibug68" else None
     if part is not None:
         split, subsets = part.split, part.subsets

@@ -14,9 +14,9 @@ What differs from file to file, by the converters in mmpose's ``tools/dataset_co
   (hidden) and 2 (seen), LaPa's 2 everywhere. COCO-WholeBody's v may be fractions, "v>0 means that the keypoint is
   reliable".
 * The origin. COFW's converter subtracts MATLAB's 1 from the points, and leaves it in the box. 300W's files have HRNet's
-  numbers (center and scale are made by its rule), which are the ``.pts`` files' own; 300VW's converter copies those, and
-  300W-LP's the points of ``landmarks/``: all three count from 1. The others are taken as they are. Each so as by the
-  reader of the originals.
+  numbers (center and scale are made by its rule), which are the ``.pts`` files' own; 300VW's converter copies those,
+  and 300W-LP's the points of ``landmarks/``: all three count from 1. The others are taken as they are. Each so as by
+  the reader of the originals.
 * The box. Where there are ``center`` and ``scale``, mmpose crops the square of 200·scale around the centre, and so does
   this reader: of 300W and WFLW it is HRNet's, of AFLW the database's own box. ``bbox`` beside them is no face box
   everywhere: published ones are cut at row 768 of higher images, and WFLW's later converter makes all 200 pixels large.

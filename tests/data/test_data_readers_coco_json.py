@@ -165,6 +165,7 @@ def test_faces_of_coco_wholebody(tmp_path: Path) -> None:
         ("my_300w_lp_val.json", "HELEN_1_1_0.jpg", "val", (), "HELEN_1_1_0"),
         ("person_keypoints_train2017.json", "1.jpg", "train", (), "1"),
         ("train_and_test.json", "1.jpg", "", (), "1"),
+        ("test_300vw.json", "001/imgs/000017.png", "test", (), "001"),
     ],
 )
 def test_a_files_name_says_the_part(
