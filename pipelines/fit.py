@@ -31,7 +31,7 @@ from pifa_data.fitting import LandmarkFitter
 from pipelines.fit_report import Shortlists, write_report
 from pipelines.fits import FitSummary, FitTable, check_free, is_fits, is_page, summarise, write_fits
 from pipelines.progress import progress
-from pipelines.sources import find_model, stream_faces
+from pipelines.sources import find_model, no_face, stream_faces
 
 BATCH = 256
 """Faces fitted together. Part of the result, in its last bits: another number would change how BLAS sums."""
@@ -121,8 +121,7 @@ def run_fit(
                 before = now
     skipped = unusable + refused
     if first is None or not rows:
-        why = f"; the first: {skipped[0].id}: {skipped[0].reason}" if skipped else ""
-        raise AnnotationError(f"{', '.join(sources)}: no face could be fitted ({len(skipped)} skipped{why})")
+        raise no_face(sources, "no face could be fitted", skipped, split=split, where=where)
 
     table = FitTable(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
     parts.clear()

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pifa_data.drawing import encode_png
-from pifa_data.errors import AnnotationError, PifaError
+from pifa_data.errors import PifaError
+from pifa_data.faces import Skipped
 from pipelines.fits import check_free, is_page, write_whole
 from pipelines.inspect_duplicates import add_duplicates
 from pipelines.inspect_fits import fit_sample
@@ -22,7 +23,7 @@ from pipelines.inspect_sheet import all_picks, choose, draw_sheet
 from pipelines.inspect_summary import summarise
 from pipelines.inspect_survey import Selection, survey
 from pipelines.progress import progress
-from pipelines.sources import find_model
+from pipelines.sources import find_model, no_face, parse_sources
 
 
 def run_inspect(
@@ -60,20 +61,20 @@ def run_inspect(
         if report is not None and sheet.resolve() == report.resolve():
             raise PifaError(f"{sheet}: --report and --sheet name the same file")
     model = find_model(morphable)
+    parse_sources(sources)  # refuses what is named twice
     selection = Selection(split, limit, where)
     with progress("reading", None, "faces") as advance:
         surveys = [survey(source, selection, advance) for source in sources]
         add_duplicates(surveys, selection)
     if not any(found.faces for found in surveys):
-        skipped = [item for found in surveys for item in found.problems["skipped"].listed]
+        skipped = [Skipped(*item) for found in surveys for item in found.problems["skipped"].listed]
         count = sum(found.skipped for found in surveys)
-        first = f"; the first: {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
-        raise AnnotationError(f"{', '.join(sources)}: no face can be read ({count:,} skipped{first})")
+        raise no_face(sources, "no face can be read", skipped, count=count, split=split, where=where)
     kept = sum(len(sample.faces) for found in surveys for sample in found.samples.values())
     with progress("fitting", kept, "faces") as advance:
         fits = [fit_sample(found, model, advance) for found in surveys]
     seconds = time.perf_counter() - start
-    summary = summarise(surveys, fits, morphable=model.name, whole=selection.is_whole, seconds=seconds)
+    summary = summarise(surveys, fits, selection, morphable=model.name, seconds=seconds)
     if report is None and sheet is None:
         return summary
     parts = [choose(found, fitted, len(surveys)) for found, fitted in zip(surveys, fits, strict=True)]

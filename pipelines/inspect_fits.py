@@ -138,7 +138,7 @@ def _judge(faces: list[Face], columns: dict[str, np.ndarray], fitter: LandmarkFi
             text = f"the best fit misses them by {columns['nme'][i]:.0f} % of the tight box; `pifa prep` refuses that"
             problems.add("misfit", face.id, text, face)
         elif abs(columns["yaw"][i]) > BEHIND:
-            problems.add("misfit", face.id, f"the best fit looks away: its yaw is {columns['yaw'][i]:.0f}°", face)
+            problems.add("misfit", face.id, f"the best fit looks away: its yaw is {columns['yaw'][i]:z.0f}°", face)
         else:
             whole = False
         if not whole and not columns["plausible"][i]:
@@ -220,5 +220,5 @@ def _compare_poses(survey: Survey, fitted: Fitted) -> None:
     far = (difference[:, kept] > FAR_POSE).any(1) & (np.abs(pose[:, 0]) <= BEHIND)  # those behind are told already
     for row in np.flatnonzero(far):
         face = fitted.faces[both[row]]
-        parts = (f"{name} {own[row, c]:.0f}° and {pose[row, c]:.0f}°" for c, name in enumerate(ANGLES))
+        parts = (f"{name} {own[row, c]:z.0f}° and {pose[row, c]:z.0f}°" for c, name in enumerate(ANGLES))
         survey.problems.add("pose", face.id, f"own and fitted {', '.join(parts)}", face)

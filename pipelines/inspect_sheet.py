@@ -58,7 +58,7 @@ def choose(survey: Survey, fitted: Fitted, sources: int) -> list[Section]:
         return [Pick(fitted.faces[i], _note(fitted, int(i))) for i in numbers]
 
     if count <= even:
-        sections = [Section("All faces" if survey.faces == count else "Faces", picks(range(count)))]
+        sections = [Section("All faces", picks(range(count)))]
     else:
         spread = np.linspace(0, count - 1, even).round().astype(int)
         sections = [Section("At equal distances", picks(spread))]
@@ -83,9 +83,9 @@ def _note(fitted: Fitted, i: int) -> str:
     parts = [f"{fitted.size[i]:.0f} px"]
     if fitted.done[i]:
         yaw, pitch, roll = fitted.pose[i]
-        parts.append(f"yaw {yaw:.0f}°, pitch {pitch:.0f}°, roll {roll:.0f}°, error {fitted.nme[i]:.1f} %")
+        parts.append(f"yaw {yaw:z.0f}°, pitch {pitch:z.0f}°, roll {roll:z.0f}°, error {fitted.nme[i]:.1f} %")
     if np.isfinite(fitted.own[i]).all():
-        parts.append("own {:.0f}°, {:.0f}°, {:.0f}°".format(*fitted.own[i]))
+        parts.append("own {:z.0f}°, {:z.0f}°, {:z.0f}°".format(*fitted.own[i]))
     return " · ".join(parts)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from pifa_data.schemes import get_scheme
 from pipelines.inspect_fits import ANGLES, Fitted, agreement, comparable
-from pipelines.inspect_survey import Points, Survey
+from pipelines.inspect_survey import Points, Selection, Survey
 
 POSE_EDGES = np.arange(-180, 181, 10, dtype=np.float64)
 """Degrees, of the histograms of angles."""
@@ -19,10 +19,10 @@ SIZE_EDGES: np.ndarray = np.array([0.0, *(round(2.0 ** (half / 2), 1) for half i
 
 
 def summarise(
-    surveys: Sequence[Survey], fits: Sequence[Fitted], *, morphable: str, whole: bool, seconds: float
+    surveys: Sequence[Survey], fits: Sequence[Fitted], selection: Selection, *, morphable: str, seconds: float
 ) -> dict[str, Any]:
     """Everything that was found, of all sources."""
-    sources = [_source(survey, fitted) for survey, fitted in zip(surveys, fits, strict=True)]
+    sources = [_source(survey, fitted, selection) for survey, fitted in zip(surveys, fits, strict=True)]
     problems: dict[str, int] = {}
     for source in sources:
         for problem in source["problems"]:
@@ -33,7 +33,6 @@ def summarise(
     }
     return {
         **totals,
-        "whole": whole,
         "morphable": morphable,
         "seconds": round(seconds, 2),
         "problems": problems,
@@ -41,7 +40,7 @@ def summarise(
     }
 
 
-def _source(survey: Survey, fitted: Fitted) -> dict[str, Any]:
+def _source(survey: Survey, fitted: Fitted, selection: Selection) -> dict[str, Any]:
     columns = survey.columns
     own = columns["pose"][np.isfinite(columns["pose"]).all(1)].astype(np.float64)
     both = comparable(fitted)
@@ -58,7 +57,7 @@ def _source(survey: Survey, fitted: Fitted) -> dict[str, Any]:
         "skipped_reasons": [{"reason": reason, "count": count} for reason, count in survey.reasons.most_common()],
         "schemes": dict(survey.schemes),
         "kinds": dict(survey.kinds),
-        "splits": _splits(survey),
+        "splits": _splits(survey, selection),
         "points": [_points(scheme, points) for scheme, points in survey.points.items()],
         "size": _spread(columns["size"].astype(np.float64), SIZE_EDGES),
         "image": _image(columns["image"].astype(np.float64)),
@@ -78,12 +77,15 @@ def _source(survey: Survey, fitted: Fitted) -> dict[str, Any]:
     }
 
 
-def _splits(survey: Survey) -> list[dict[str, Any]]:
+def _splits(survey: Survey, selection: Selection) -> list[dict[str, Any]]:
     """The format's splits in its order, with what was found of each, then others that the faces name."""
     known = survey.format.splits
     rows = [(name, survey.splits[name], split.count, split.text) for name, split in known.items()]
     rows += [(name, count, None, "") for name, count in survey.splits.items() if name not in known]
-    return [{"name": n, "faces": faces, "published": count, "text": text} for n, faces, count, text in rows]
+    return [
+        {"name": name, "faces": faces, "published": count, "whole": selection.has_whole(name), "text": text}
+        for name, faces, count, text in rows
+    ]
 
 
 def _points(scheme: str, points: Points) -> dict[str, Any]:

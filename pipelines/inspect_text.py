@@ -45,8 +45,7 @@ def _source(source: dict[str, Any]) -> Iterator[str]:
         yield _line("images", f"width {_range(width)}, height {_range(height)} pixels")
     if source["box"]:
         box = source["box"]
-        x, y = (round(box[axis], 2) + 0.0 for axis in "xy")  # not −0.00
-        where = f"centre {x:+.2f}, {y:+.2f} of its size from its centre"
+        where = f"centre {box['x']:+z.2f}, {box['y']:+z.2f} of its size from its centre"
         sides = f"{box['width']:.2f} × {box['height']:.2f}"
         yield _line("boxes", f"{box['scale']:.2f} times the tight box ({sides}), {where} (medians)")
     if source["faces"]:
@@ -57,7 +56,7 @@ def _source(source: dict[str, Any]) -> Iterator[str]:
             angles = ", ".join(f"{angle} {_range(pose[angle], '°')}" for angle in ("yaw", "pitch", "roll"))
             yield _line(title, angles)
     if source["pose_agreement"]:
-        yield _line("own − fit", _agreement(source["pose_agreement"]))
+        yield _line("fit − own", _agreement(source["pose_agreement"]))
     if not source["problems"]:
         yield _line("problems", "none found")
     for problem in source["problems"]:
@@ -110,7 +109,7 @@ def _fit(fit: dict[str, Any]) -> str:
 
 
 def _range(spread: dict[str, Any], unit: str = "") -> str:
-    return f"{spread['median']:.0f}{unit} ({spread['p5']:.0f}{unit} to {spread['p95']:.0f}{unit})"
+    return f"{spread['median']:z.0f}{unit} ({spread['p5']:z.0f}{unit} to {spread['p95']:z.0f}{unit})"
 
 
 def _agreement(values: dict[str, Any]) -> str:

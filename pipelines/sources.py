@@ -13,7 +13,7 @@ import platformdirs
 from pifa_data.errors import AnnotationError, MorphableError
 from pifa_data.faces import Face, Skipped
 from pifa_data.morphable import BUILTIN, MorphableModel, load_builtin
-from pifa_data.readers import FORMATS, parse_source, read_faces
+from pifa_data.readers import FORMATS, Source, parse_source, read_faces
 from pifa_data.readers.names import Names
 from pifa_data.readers.where import parse_where
 
@@ -52,9 +52,42 @@ def load_faces(
         else:
             skipped.append(face)
     if not faces:
-        first = f"; the first: {skipped[0].id}: {skipped[0].reason}" if skipped else ""
-        raise AnnotationError(f"{', '.join(sources)}: no usable face found ({len(skipped)} skipped{first})")
+        raise no_face(sources, "no usable face found", skipped, split=split, where=where)
     return faces, skipped
+
+
+def no_face(
+    sources: Sequence[str],
+    text: str,
+    skipped: Sequence[Skipped],
+    *,
+    count: int | None = None,
+    split: str | None = None,
+    where: str | None = None,
+) -> AnnotationError:
+    """The error that sources have no face that can be used: ``text``, what was chosen of them, what was skipped.
+
+    Args:
+        count: how many were skipped, if ``skipped`` does not have all.
+    """
+    asked = " and ".join(f"--{name} {value!r}" for name, value in (("split", split), ("where", where)) if value)
+    chosen = f" among those chosen by {asked}" if asked else ""
+    first = f"; the first: {skipped[0].id}: {skipped[0].reason}" if skipped else ""
+    count = len(skipped) if count is None else count
+    return AnnotationError(f"{', '.join(sources)}: {text}{chosen} ({count:,} skipped{first})")
+
+
+def parse_sources(sources: Sequence[str]) -> list[Source]:
+    """The sources' formats and paths.
+
+    Raises:
+        AnnotationError: a source is of no known format, or named twice.
+    """
+    parsed = [parse_source(source, FORMATS) for source in sources]
+    for i, source in enumerate(parsed):
+        if any((source.format, source.path.resolve()) == (other.format, other.path.resolve()) for other in parsed[:i]):
+            raise AnnotationError(f"{sources[i]}: is named twice")
+    return parsed
 
 
 def stream_faces(
@@ -81,10 +114,7 @@ def stream_faces(
         PifaError: ``where`` is no such expression.
     """
     chosen = None if where is None else parse_where(where)
-    parsed = [parse_source(source, FORMATS) for source in sources]
-    for i, source in enumerate(parsed):
-        if any((source.format, source.path.resolve()) == (other.format, other.path.resolve()) for other in parsed[:i]):
-            raise AnnotationError(f"{sources[i]}: is named twice")
+    parsed = parse_sources(sources)
     seen = Names()
     for source, name in zip(parsed, sources, strict=True):
         own = Names() if len(sources) > 1 else seen
