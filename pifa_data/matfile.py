@@ -77,9 +77,9 @@ class Limit:
         self.bytes -= size
         self.values -= values
         if self.bytes < 0:
-            raise Damaged("its arrays are larger together than is sane for labels; refused")
+            raise Damaged("its arrays are larger together than is sane; refused")
         if self.values < 0:
-            raise Damaged("it has more cells and fields than is sane for labels; refused")
+            raise Damaged("it has more cells and fields than is sane; refused")
 
 
 def read_mat(path: str | Path, names: Collection[str], *, largest: int = LARGEST) -> dict[str, np.ndarray]:

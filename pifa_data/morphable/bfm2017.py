@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 
 from pifa_data.errors import MorphableError
+from pifa_data.mat73 import member, read_array
+from pifa_data.matfile import Damaged, Limit
 from pifa_data.morphable import importing
 from pifa_data.morphable.model import MorphableModel
 
@@ -109,24 +111,41 @@ def _import(
         )
 
 
-def _read(file: Any, name: str, text: bool = False) -> Any:
-    """A data set of the file itself: links to other files, and data kept in others, would read what they please."""
+def _find(file: Any, name: str) -> Any:
+    """What has that name in the file itself, None if nothing: links to other files would read what they please."""
     import h5py
 
     node = file
     for part in name.split("/"):
-        link = node.get(part, getlink=True) if isinstance(node, h5py.Group) else None
-        if link is None:
-            raise MorphableError(f"the array {name} is missing; expected the layout of a Basel model of 2017 or 2019")
-        if isinstance(link, h5py.ExternalLink):
-            raise MorphableError(f"{name}: expected an array, found a link to another file; refused")
-        node = node[part]
+        if not isinstance(node, h5py.Group) or part not in node:
+            return None
+        try:
+            node = member(node, part)
+        except Damaged as error:
+            raise MorphableError(f"{name}: {error}") from error
+    return node
+
+
+def _read(file: Any, name: str, text: bool = False) -> Any:
+    """An array; with ``text`` also a string."""
+    import h5py
+
+    node = _find(file, name)
+    if node is None:
+        raise MorphableError(f"the array {name} is missing; expected the layout of a Basel model of 2017 or 2019")
     if not isinstance(node, h5py.Dataset) or node.external is not None or node.is_virtual:
         raise MorphableError(f"{name}: expected an array in this file, found something else; refused")
     limit = _LARGEST_TEXT if text else importing.LARGEST_ARRAY
     if node.size is None or node.size > limit:
         raise MorphableError(f"{name}: expected at most {limit} numbers, found {node.shape}")
-    return node[()]
+    if text and h5py.check_string_dtype(node.dtype):
+        if node.size != 1 or node.chunks or node.dtype.itemsize > limit:
+            raise MorphableError(f"{name}: expected one text, found {node.dtype} {node.shape}")
+        return np.ravel(node[()])[0]
+    try:
+        return read_array(node, Limit(8 * importing.LARGEST_ARRAY))
+    except Damaged as error:
+        raise MorphableError(f"{name}: {error}") from error
 
 
 def _part(file: Any, part: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -143,11 +162,10 @@ def _part(file: Any, part: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _named(file: Any, mean: np.ndarray) -> dict[int, int]:
     """ibug68 number → the vertex nearest to where the file's named landmark lies, where it has such landmarks."""
-    if _LANDMARKS not in file:
+    if _find(file, _LANDMARKS) is None:
         return {}
     value = _read(file, _LANDMARKS, text=True)
-    value = value.ravel()[0] if isinstance(value, np.ndarray) and value.dtype.kind in "OS" else value
-    text = value if isinstance(value, str) else bytes(value.tobytes() if isinstance(value, np.ndarray) else value)
+    text = value.tobytes() if isinstance(value, np.ndarray) else value
     try:
         places = {
             NAMED[entry["id"]]: np.array(entry["coordinates"], dtype=np.float64)

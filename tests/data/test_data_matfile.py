@@ -1,6 +1,7 @@
 """MATLAB files: SciPy and h5py say what is right, and what claims too much is refused before it takes memory."""
 
 import struct
+import time
 import tracemalloc
 import zlib
 from collections.abc import Iterator
@@ -228,17 +229,46 @@ def test_a_chunk_of_hdf5_that_is_a_bomb_is_not_inflated(tmp_path: Path) -> None:
         node.id.write_direct_chunk((0,), zlib.compress(bytes(2**26), 1))
         file.create_dataset("huge", shape=(2**40,), dtype="f8", chunks=(2**20,), compression="gzip")
         file.create_dataset("other", shape=(2**10,), dtype="f8", chunks=(2**10,), compression="lzf")
+        for name, options in (
+            ("plain", {}),
+            ("not deflated", {"compression": "gzip"}),
+            ("shuffled", {"shuffle": True}),
+        ):
+            node = file.create_dataset(name, shape=(2**18,), dtype="u1", chunks=(2**18,), **options)
+            node.id.write_direct_chunk((0,), b"short", filter_mask=int(name == "not deflated"))
         file.create_dataset("text", data=["abc"], dtype=h5py.string_dtype())
         file["link"] = h5py.ExternalLink("other.mat", "/a")
     for name, message in (
         ("a", "does not inflate to 1048576 bytes"),
         ("huge", "larger together than is sane"),
-        ("other", "a way that MATLAB does not use"),
+        ("other", "otherwise than by gzip"),
+        *((name, "a chunk of 262144 bytes takes 5") for name in ("plain", "not deflated", "shuffled")),
         ("text", "found object"),
         ("link", "found a link"),
     ):
         with pytest.raises(AnnotationError, match=rf"a\.mat: .*{message}"):
             read_mat(path, [name])
+
+
+def test_chunks_of_hdf5_without_number_are_no_hang(tmp_path: Path) -> None:
+    """libhdf5 takes the longer for a chunk the more come before it: 65,536 kept it busy for three minutes."""
+    with h5py.File(tmp_path / "a.mat", "w") as file:
+        file.create_dataset("a", data=np.arange(2**14, dtype="u1")[None], chunks=(1, 1), compression="gzip")
+        file.create_dataset("b", shape=(2**10, 2**10), dtype="u1", chunks=(1, 1), compression="gzip")
+        file.create_dataset("sparse", shape=(2**10, 2**10), dtype="u1", chunks=(2**9, 2**9), compression="gzip")
+    began = time.monotonic()
+    np.testing.assert_array_equal(read_mat(tmp_path / "a.mat", ["a"])["a"].ravel(), np.arange(2**14) % 256)
+    assert time.monotonic() - began < 5
+    with pytest.raises(AnnotationError, match="more cells and fields"):
+        read_mat(tmp_path / "a.mat", ["b"])
+    assert not read_mat(tmp_path / "a.mat", ["sparse"])["sparse"].any()
+
+
+def test_every_array_of_hdf5_has_two_dimensions_as_matlabs(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.mat", "w", userblock_size=512) as file:
+        file["scalar"], file["row"] = 3.0, np.arange(4.0)
+    found = read_mat(tmp_path / "a.mat", ["scalar", "row"])
+    assert (found["scalar"].shape, found["row"].shape) == ((1, 1), (4, 1))
 
 
 @pytest.mark.parametrize("version", ["4", "5", "7", "7.3"])

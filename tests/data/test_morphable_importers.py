@@ -1,6 +1,8 @@
 """The importers, on files of their owners' layouts made here, and on the originals that may be had."""
 
 import dataclasses
+import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -328,7 +330,13 @@ def test_hdf5_that_reaches_into_other_files_is_refused(model: MorphableModel, tm
     with h5py.File(path, "a") as file:
         del file["shape/model/mean"]
         file["shape/model/mean"] = h5py.ExternalLink("other.h5", "/shape/model/mean")
-    with pytest.raises(MorphableError, match=r"model\.h5: shape/model/mean: .*link to another file"):
+    with pytest.raises(MorphableError, match=r"model\.h5: shape/model/mean: .*found a link"):
+        import_bfm2017([path])
+    with h5py.File(path, "a") as file:
+        del file["shape/model/mean"]
+        file["other"] = h5py.ExternalLink("other.h5", "/")
+        file["shape/model/mean"] = h5py.SoftLink("/other/shape/model/mean")
+    with pytest.raises(MorphableError, match=r"model\.h5: shape/model/mean: .*found a link"):
         import_bfm2017([path])
     with h5py.File(path, "a") as file:
         del file["shape/model/mean"]
@@ -341,6 +349,35 @@ def test_hdf5_that_reaches_into_other_files_is_refused(model: MorphableModel, tm
         del file["shape/model/mean"]
         file.create_dataset("shape/model/mean", (2**40,), "f4", chunks=(2**20,), compression="gzip")
     with pytest.raises(MorphableError, match=r"shape/model/mean: expected at most"):
+        import_bfm2017([path])
+    with h5py.File(path, "a") as file:
+        del file["shape/model/mean"]
+        node = file.create_dataset("shape/model/mean", (2**18,), "f4", chunks=(2**18,), compression="gzip")
+        node.id.write_direct_chunk((0,), zlib.compress(bytes(2**26), 1))
+    with pytest.raises(MorphableError, match=r"model\.h5: shape/model/mean: .*does not inflate to 1048576 bytes"):
+        import_bfm2017([path])
+
+
+@pytest.mark.parametrize("text", [bytes, str, np.bytes_])
+def test_basels_landmarks_may_be_a_string(model: MorphableModel, tmp_path: Path, text: type) -> None:
+    head = spread(model)
+    path = write_basel_2017(tmp_path / "model.h5", head)
+    with h5py.File(path, "a") as file:
+        value = file["metadata/landmarks/json"][()].tobytes()
+        del file["metadata/landmarks/json"]
+        file["metadata/landmarks/json"] = value.decode() if text is str else text(value)
+    exactly(import_bfm2019([path]), head, [8, 30, 36, 39, 42, 45, 48, 54])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_basels_landmarks_in_another_file_are_not_looked_for(model: MorphableModel, tmp_path: Path) -> None:
+    """Whether a path is there, libhdf5 tells by opening what it leads through: a pipe would be waited for."""
+    path = write_basel_2017(tmp_path / "model.h5", spread(model))
+    os.mkfifo(tmp_path / "pipe")
+    with h5py.File(path, "a") as file:
+        del file["metadata"]
+        file["metadata"] = h5py.ExternalLink("pipe", "/")
+    with pytest.raises(MorphableError, match=r"model\.h5: metadata/landmarks/json: metadata: .*found a link"):
         import_bfm2017([path])
 
 
