@@ -34,7 +34,7 @@ from pifa_data.errors import AnnotationError
 from pifa_data.faces import Face, Skipped
 from pifa_data.readers import w300
 from pifa_data.readers.base import Format, Split, flag, inside
-from pifa_data.readers.dlib_parts import MOST_PARTS, Attributes, Run, part_numbers, part_points, take_out
+from pifa_data.readers.dlib_parts import part_numbers, part_points, put_together
 from pifa_data.readers.names import Names
 from pifa_data.readers.rows import KIND, all_visible, chosen_kind, chosen_scheme
 from pifa_data.readers.w300 import part_of_image
@@ -49,12 +49,18 @@ LONGEST = 1024 * 1024
 DEEPEST = 64
 """Elements within each other; dlib's have five."""
 
+MOST_PARTS = 1000
+"""Parts of one box."""
+
 MOST_FILES = 100
 """Files looked at in a folder."""
 
 _SPLITS = {"train": "train", "training": "train", "val": "val", "test": "test", "testing": "test"}
 
 _BOX = ("left", "top", "width", "height")
+
+Attributes = list[str]
+"""Of one element, as expat gives them: name, value, name, value …"""
 
 
 def read(path: Path, images: str = "", scheme: str = "", kind: str = "2d") -> Iterator[Face | Skipped]:
@@ -121,18 +127,15 @@ class _Reader:
         self._box: Attributes | None = None
         self._boxes = 0  # of the image
         self._line = 0  # of the box
-        self._parts: list[Attributes] = []
+        self._box_at = 0  # its first byte
+        self._parts: list[Attributes] = []  # of the box
         self._lost = False  # whether parts were let go
-        self._runs: dict[str, Run] = {}  # parts taken out of the text
-        self._run: Run | None = None  # those of the box
         self._fed = 0  # bytes
         self._depth = 0  # elements within each other
-        self._begun = 0  # elements, without the parts at hand
-        self._ended: list[str] = []  # elements ended in this chunk: appended to by expat itself, which is fastest
         parser = self._parser = expat.ParserCreate()
         parser.ordered_attributes = True
         parser.StartElementHandler = self._start
-        parser.EndElementHandler = self._ended.append
+        parser.EndElementHandler = self._end
         parser.StartDoctypeDeclHandler = self._refuse  # no document type, so no entity can be declared
 
     def faces(self) -> Iterator[Face | Skipped]:
@@ -144,14 +147,10 @@ class _Reader:
                     yield from self._out
                     self._out.clear()
             self._parser.Parse(b"", True)
-            self._finish_box()
-            yield from self._out
         except (expat.ExpatError, AnnotationError, LookupError, ValueError) as error:
             what = f"line {self._parser.CurrentLineNumber}: {error}"  # LookupError: an encoding that nobody knows
             if isinstance(error, expat.ExpatError):
                 what = f"line {error.lineno}: not well-formed XML ({expat.errors.messages[error.code]})"
-            if self._run is not None:  # only parts of boxes that have an end are taken out
-                self._finish_box()
             yield from self._out
             if not self._image:
                 raise AnnotationError(f"{self._file}: {what}") from error
@@ -160,55 +159,43 @@ class _Reader:
             raise AnnotationError(f"{self._file}: can't be read ({error.strerror or error})") from error
 
     def _parse(self, text: bytes) -> None:
-        self._runs.clear()  # those whose marks were never met
-        text = take_out(text, self._runs)
-        begun = self._begun + len(self._parts)
+        text = put_together(text)
         self._parser.Parse(text, False)
         self._fed += len(text)
-        self._depth += self._begun + len(self._parts) - begun - len(self._ended)
-        self._ended.clear()
-        if self._depth > DEEPEST:
-            raise AnnotationError(f"expected at most {DEEPEST} elements within each other, found more")
         if self._fed - self._parser.CurrentByteIndex > LONGEST:
             raise AnnotationError(f"expected tags of at most {LONGEST} bytes, found a longer one")
-        if len(self._parts) > MOST_PARTS:
-            self._begun += len(self._parts)
+        if self._box is not None and (len(self._parts) > MOST_PARTS or self._fed - self._box_at > LONGEST):
             self._parts, self._lost = [], True
 
     def _refuse(self, *_: object) -> None:
         raise AnnotationError("expected XML without a document type (<!DOCTYPE …>), which dlib's never has")
 
     def _start(self, name: str, attributes: Attributes) -> None:
-        if name == "part":
-            if self._run is not None:
-                self._begun += 1  # what has been taken out ends with the box, so this is in none
-            elif attributes[:1] != ["run"] or not (run := self._runs.pop(attributes[1], None)):
-                self._parts.append(attributes)
-            elif self._parts:
-                self._parts += run.as_attributes()
-                self._depth -= len(run.points) - 1  # they were one element
-            else:
-                self._run = run
-                self._begun += 1
-            return
-        if not self._begun and name != "dataset":
+        if not self._depth and name != "dataset":
             raise AnnotationError(f"expected dlib's <dataset>, found <{name[:40]}>")
-        self._begun += 1
+        if name == "part":
+            if self._box is not None:
+                self._parts.append(attributes)
+        elif name == "box":
+            self._finish_box()  # of a box within a box
+            self._boxes += 1
+            self._box, self._box_at = attributes, self._parser.CurrentByteIndex
+            self._line = self._parser.CurrentLineNumber
+            self._parts, self._lost = [], False
+        elif name == "image":
+            self._image, self._boxes = attributes, 0
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise AnnotationError(f"expected at most {DEEPEST} elements within each other, found more")
+
+    def _end(self, name: str) -> None:
+        self._depth -= 1
         if name == "box":
             self._finish_box()
-            self._boxes += 1
-            self._box = attributes
-            self._line = self._parser.CurrentLineNumber
-        elif name == "image":
-            self._finish_box()
-            self._image = attributes
-            self._boxes = 0
 
     def _finish_box(self) -> None:
-        """Make a face of the last box, whose parts have all been read."""
-        box, run, parts, lost = self._box, self._run, self._parts, self._lost
-        self._begun += len(parts)
-        self._box, self._run, self._parts, self._lost = None, None, [], False
+        """Make a face of a box that has ended."""
+        box, self._box = self._box, None
         if box is None:
             return
         name = f"{self._file.name} line {self._line}"
@@ -219,9 +206,9 @@ class _Reader:
             image = _pairs(self._image)
             file = _file_name(image.get("file"))
             name = f"{file}#{self._boxes}"
-            if lost:
-                raise AnnotationError(f"expected at most {MOST_PARTS} parts, found more")
-            labels = self._points(run, parts)
+            if self._lost:
+                raise AnnotationError(f"expected at most {MOST_PARTS} parts, found more, or longer ones")
+            labels = self._points(self._parts)
             size = _size(image.get("width"), image.get("height"))
             face = self._face(name, file, size, attributes, *labels)
             if not self._names.add(name):
@@ -266,11 +253,17 @@ class _Reader:
             image_size=size,
         )
 
-    def _points(self, run: Run | None, parts: list[Attributes]) -> tuple[np.ndarray, np.ndarray, str]:
+    def _points(self, parts: list[Attributes]) -> tuple[np.ndarray, np.ndarray, str]:
         """``(L, 2)`` float64, ``(L,)`` uint8 and the scheme's name."""
-        if run is None and not parts:
+        if not parts:
             raise AnnotationError("a box without parts")
-        names, points = _from_attributes(parts) if run is None else run
+        found = [_pairs(part) for part in parts]
+        for part in found:
+            if not {"name", "x", "y"} <= part.keys():
+                raise AnnotationError(f"part: expected name=, x= and y=, found {flag(part)}")
+        names = part_numbers(",".join([part["name"] for part in found]))
+        values = [part[key] for key in ("x", "y") for part in found]
+        points = part_points(",".join(values), len(names.numbers))
         count = len(points)
         if self._scheme is None:
             # The first face with all its parts tells the scheme of those that lack some.
@@ -307,19 +300,6 @@ def _to_the_end_of_a_box(stream: BinaryIO) -> Iterator[bytes]:
         yield text[:end]
         text = text[end:]
     yield text
-
-
-def _from_attributes(parts: list[Attributes]) -> Run:
-    """Parts as the parser gives them, their attributes in any order."""
-    names, xs, ys = [], [], []
-    for part in parts:
-        found = _pairs(part)
-        if not {"name", "x", "y"} <= found.keys():
-            raise AnnotationError(f"part: expected name=, x= and y=, found {flag(found)}")
-        names.append(found["name"].replace("'", "?"))
-        xs.append(found["x"])
-        ys.append(found["y"])
-    return Run(part_numbers("'".join(names)), part_points(",".join(xs + ys), len(parts)))
 
 
 def _pairs(attributes: Attributes) -> dict[str, str]:

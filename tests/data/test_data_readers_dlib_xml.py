@@ -12,7 +12,7 @@ from fuzzing import mutants, survives
 from pifa_data.errors import AnnotationError
 from pifa_data.faces import Face, Skipped
 from pifa_data.readers import FORMATS, dlib_xml, parse_source, read_faces
-from pifa_data.readers.dlib_parts import take_out
+from pifa_data.readers.dlib_parts import put_together
 
 HEAD = (
     "<?xml version='1.0' encoding='ISO-8859-1'?>\n"
@@ -313,14 +313,36 @@ def test_a_file_damaged_in_the_middle_gives_what_came_before(tmp_path: Path, tai
     assert end.reason.endswith("nothing behind it is read")
 
 
-def test_marks_in_a_file_are_no_parts_of_others(tmp_path: Path) -> None:
-    """The reader puts <part run='0'/> in the place of parts; one that stands in the file means nothing."""
-    mark = box_of("      <part run='0'/>\n")
+def test_parts_put_together_stay_where_they_were(tmp_path: Path) -> None:
+    """In a comment or a text they are none; and what the reader writes means the same where it stands in a file."""
+    x, y = (",".join(map(str, column)) for column in POINTS[68].T.tolist())
+    one_part = box_of(f"<part name='{','.join(map(str, range(68)))}' x='{x}' y='{y}'/>")
     commented = f"<!-- {image_of(FACE, 'hidden.jpg')} --><![CDATA[{image_of(FACE, 'text.jpg')}]]>"
-    body = image_of(mark) + commented + image_of(FACE, "b.jpg") + image_of(mark, "c.jpg")
-    found = read(put(tmp_path / "a.xml", body))
-    assert [(face.id, type(face)) for face in found if face.id == "b.jpg#1"] == [("b.jpg#1", Face)]
-    assert not [face.id for face in found if "hidden" in face.id or "text" in face.id]
+    found = read(put(tmp_path / "a.xml", image_of(one_part) + commented + image_of(FACE, "b.jpg")))
+    assert [face.id for face in found] == ["a.jpg#1", "b.jpg#1"]
+    for face in found:
+        assert isinstance(face, Face)
+        np.testing.assert_array_equal(face.landmarks, POINTS[68])
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_a_file_reads_the_same_if_no_parts_are_put_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quote: str
+) -> None:
+    """Except for the words of what is wrong."""
+    good = HEAD + image_of(FACE + box_of(parts_of(POINTS[68] + 1))) + image_of(swap("name='07'", "name='08'")) + FOOT
+    path = tmp_path / "a.xml"
+    for data in mutants(good.replace("'", quote).encode(), 100):
+        path.write_bytes(data)
+        both = []
+        for change in (put_together, lambda text: text):
+            monkeypatch.setattr(dlib_xml, "put_together", change)
+            try:
+                found = [(f.id, f.landmarks.tolist() if isinstance(f, Face) else None) for f in read(path)]
+            except AnnotationError:
+                found = []
+            both.append(found)
+        assert both[0] == both[1]
 
 
 def test_lines_are_counted_with_the_parts_that_were_taken_out(tmp_path: Path) -> None:
@@ -352,16 +374,13 @@ def test_faces_do_not_depend_on_where_the_file_is_cut(
             np.testing.assert_array_equal(face.landmarks, POINTS[68] + (i == 2))
 
 
-def test_parts_as_dlib_writes_them_are_taken_out() -> None:
-    runs: dict = {}
+def test_parts_as_dlib_writes_them_are_put_together() -> None:
     text = image_of(FACE).encode()
-    left = take_out(text, runs)
-    assert left.count(b"<part ") == len(runs) == 1
+    left = put_together(text)
+    assert left.count(b"<part ") == 1
     assert left.count(b"\n") == text.count(b"\n")
-    np.testing.assert_array_equal(runs["0"].points, POINTS[68])
-    entity = swap("name='07'", "name='&#55;'")
-    for other in (FACE.replace("'", '"'), swap(" x=", "  x="), swap("/>", "></part>"), entity):
-        assert take_out(other.encode(), {}) == other.encode()
+    for other in (FACE.replace("'", '"'), swap(" x=", "  x="), swap("/>", "></part>")):
+        assert put_together(other.encode()) == other.encode()
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
@@ -372,6 +391,21 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
     assert [type(face) for face in read(tmp_path)] == [Face]
     assert not dlib_xml.FORMAT.matches(tmp_path / "a.xml")
     assert not dlib_xml.FORMAT.matches(Path("a\0b"))
+
+
+def test_a_box_of_long_parts_fills_no_memory(tmp_path: Path) -> None:
+    long = f"<part name='0' x='{'1' * 900_000}' y='2'/>" * 20
+    path = put(tmp_path / "a.xml", image_of(box_of(long)) + image_of(FACE, "b.jpg"))
+    tracemalloc.start()
+    try:
+        wrong, after = read(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert isinstance(wrong, Skipped)
+    assert "expected at most 1000 parts, found more, or longer ones" in wrong.reason
+    assert isinstance(after, Face)
+    assert peak < 12e6
 
 
 def test_memory_is_that_of_a_box(tmp_path: Path) -> None:
