@@ -42,7 +42,7 @@ def parse_rows(text: str) -> np.ndarray:
     text = text.strip()
     if not text:
         raise ValueError("found 0 rows")
-    array = _parse_table(text.replace("\n", "],[").replace(" ", ","))
+    array = None if "[" in text else _parse_table(text.replace("\n", "],[").replace(" ", ","))
     if array is not None:
         return array
     rows = [[_number(part) for part in line.split()] for line in text.splitlines()]

@@ -83,6 +83,12 @@ def test_no_rows() -> None:
             parse_rows(text)
 
 
+def test_brackets_in_a_text_are_none_of_json() -> None:
+    for text in ("1 2],[3 4", "1 2]\n[3 4", "[1 2]"):
+        with pytest.raises(ValueError, match="not a number"):
+            parse_rows(text)
+
+
 # Names: a set, at a fraction of the memory.
 
 
