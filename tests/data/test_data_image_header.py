@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from fuzzing import mutants
-from matlab import write_mat73
+from matlab import cell, write_mat73
 from PIL import Image
 
 from pifa_data.errors import ImageError
@@ -174,7 +174,7 @@ def test_what_is_no_image_has_no_size(tmp_path: Path) -> None:
 
 def test_images_within_a_matlab_file(tmp_path: Path) -> None:
     other = np.array([[1.5, 2.5]])
-    path = write_mat73(tmp_path / "set.mat", {"n": other}, {"Is": [PHOTO, PHOTO[..., 0], other, PHOTO[:0]]})
+    path = write_mat73(tmp_path / "set.mat", {"n": other, "Is": cell(PHOTO, PHOTO[..., 0], other, PHOTO[:0])})
     np.testing.assert_array_equal(read_image(path / "Is" / "1"), PHOTO)
     np.testing.assert_array_equal(read_image(path / "Is" / "2"), np.repeat(PHOTO[..., :1], 3, axis=2))
     assert image_size(path / "Is" / "1") == image_size(f"{path}/Is/2") == (80, 50)
@@ -200,7 +200,7 @@ def test_images_within_a_matlab_file(tmp_path: Path) -> None:
 
 
 def test_mutated_matlab_files_give_images_or_our_errors(tmp_path: Path) -> None:
-    path = write_mat73(tmp_path / "set.mat", {}, {"Is": [PHOTO[:8, :9], PHOTO[:5, :5, 0]]})
+    path = write_mat73(tmp_path / "set.mat", {"Is": cell(PHOTO[:8, :9], PHOTO[:5, :5, 0])})
     for data in mutants(path.read_bytes(), 200):
         path.write_bytes(data)
         for number in (1, 2):

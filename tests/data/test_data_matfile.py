@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 from fuzzing import COUNT, mutants
-from matlab import write_mat73
+from matlab import cell, write_mat73
 from scipy.io import loadmat, savemat
 
 from pifa_data.errors import AnnotationError
@@ -32,12 +32,6 @@ ARRAYS: dict[str, Any] = {
     "scalar": 3.5,
     "large": np.arange(2, dtype=np.uint64)[None] + 2**60,
 }
-
-
-def cell(*values: Any) -> np.ndarray:
-    array = np.empty((1, len(values)), object)
-    array[0, :] = values
-    return array
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -92,8 +86,8 @@ def test_version_5_with_its_bytes_in_the_other_order(tmp_path: Path) -> None:
 
 def test_version_7_3(tmp_path: Path) -> None:
     arrays = {name: np.atleast_2d(ARRAYS[name]) for name in ("a", "whole", "bytes", "yes", "deep")}
-    letters = np.array([[ord(c) for c in "hällo"]], dtype=np.uint16)
-    path = write_mat73(tmp_path / "a.mat", {**arrays, "text": letters}, {"c": [arrays["a"], arrays["bytes"]]})
+    cells = cell(arrays["a"], arrays["bytes"], shape=(2, 1))
+    path = write_mat73(tmp_path / "a.mat", {**arrays, "text": "hällo", "c": cells})
     found = read_mat(path, [*arrays, "text", "c", "none"])
     for name, array in arrays.items():
         np.testing.assert_array_equal(found[name], array)
@@ -277,7 +271,7 @@ def test_mutated_files_are_read_or_refused(tmp_path: Path, version: str) -> None
     boxes = cell({"imgName": "a.jpg", "box": np.arange(4.0)}, "text")
     arrays = {"a": ARRAYS["a"], "text": "hallo", "b": np.arange(40.0)[None]}
     if version == "7.3":
-        write_mat73(path, {"a": ARRAYS["a"], "b": np.arange(200.0)[None]}, {"c": [ARRAYS["a"]] * 3})
+        write_mat73(path, {"a": ARRAYS["a"], "b": np.arange(200.0)[None], "c": cell(*[ARRAYS["a"]] * 3)})
     elif version == "4":
         savemat(path, arrays, format="4")
     else:

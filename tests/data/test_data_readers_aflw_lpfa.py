@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fuzzing import mutants, survives
-from matlab_files import write_mat73
+from matlab import write_mat73
 from scipy.io import savemat
 
 from pifa_data.errors import AnnotationError

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fuzzing import mutants, survives
-from matlab_files import cell, write_mat73
+from matlab import cell, write_mat73
 from scipy.io import savemat
 
 from pifa_data.camera import rotation

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fuzzing import COUNT, mutants, survives
-from matlab import write_mat73
+from matlab import cell, write_mat73
 from scipy.io import loadmat, savemat
 
 from pifa_data.errors import AnnotationError
@@ -34,7 +34,8 @@ def write_cofw(path: Path, count: int, images: bool = True) -> dict[str, np.ndar
         ),
     }
     shapes = [(30 + i % 5, 40, 3) if i % 2 else (30, 40 + i % 5) for i in range(count if images else 1)]
-    write_mat73(path, arrays, {f"Is{end}": [RNG.integers(0, 255, shape, np.uint8) for shape in shapes]})
+    pictures = cell(*(RNG.integers(0, 255, shape, np.uint8) for shape in shapes), shape=(len(shapes), 1))
+    write_mat73(path, {**arrays, f"Is{end}": pictures})
     return {name.removesuffix(end): array for name, array in arrays.items()}
 
 
