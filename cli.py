@@ -62,8 +62,8 @@ class _Main(_Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise  # who reads the output may stop, as `head` does: Click ends quietly
         except Exception as error:
             if ctx.meta.get("pifa.verbose") or not _is_users(error):
                 raise
@@ -378,7 +378,7 @@ def train(
 @click.option("--boxes", type=click.Choice(["tight", "dataset", "jittered"]), help="Input boxes (default: as trained).")
 @click.option("--subset", type=click.Choice(["val", "train", "all"]), help="Default: people it did not train on.")
 @click.option("--normaliser", default="tight", show_default=True, type=click.Choice(["tight", "box", "interocular"]))
-@click.option("--landmarks", type=click.Choice(["2d", "3d"]), help="Landmark kind (default: as trained).")
+@click.option("--landmarks", type=click.Choice(["2d", "3d"]), help="Landmark kind, if the source's own is wrong.")
 @click.option("--morphable", help="Morphable model, if it is not found by its fingerprint.")
 @click.option("--registry", help="Registry of a zoo name.")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))

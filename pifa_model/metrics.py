@@ -105,7 +105,13 @@ def by_yaw(errors: np.ndarray, yaw: np.ndarray) -> dict[str, float | None]:
     }
 
 
-def visibility_accuracy(predicted: np.ndarray, truth: Truth) -> float | None:
-    """Share of points whose predicted visibility is the label's; None where the source labels every point visible."""
-    visible = truth.visibility == 2
-    return None if visible.all() else float((predicted == visible).mean())
+def visibility_accuracy(predicted: np.ndarray, truth: Truth, known: np.ndarray | None = None) -> float | None:
+    """Share of points whose predicted visibility is the label's; None where the source labels every point visible.
+
+    Args:
+        known: ``(N, L)`` bool, the points that the faces' own schemes have: of the others nobody says whether they can
+            be seen. None for all.
+    """
+    known = np.ones(truth.visibility.shape, bool) if known is None else known
+    visible = truth.visibility[known] == 2
+    return None if visible.all() else float((predicted[known] == visible).mean())

@@ -17,7 +17,7 @@ from pifa_data.errors import AnnotationError, ImageError, StoreError
 from pifa_data.faces import Face, Skipped, refusal
 from pifa_data.fitting import Fitters
 from pifa_data.images import crop_image, read_image
-from pifa_data.schemes import SCHEMES, Scheme, get_scheme, leading_scheme, to_scheme, union_name
+from pifa_data.schemes import SCHEMES, Scheme, correspondence, get_scheme, leading_scheme, to_scheme, union_name
 from pifa_data.store import Store
 from pifa_model.batches import StoreRows
 from pifa_model.checkpoint import Header
@@ -42,7 +42,7 @@ JITTER_SEED = 114
 
 @dataclass
 class _Collected:
-    """Results as they come: landmarks of every stage and labels, source-image pixels."""
+    """Results as they come, face by face: landmarks of every stage and labels, source-image pixels."""
 
     predicted: list[np.ndarray] = field(default_factory=list)
     visible: list[np.ndarray] = field(default_factory=list)
@@ -50,6 +50,8 @@ class _Collected:
     visibility: list[np.ndarray] = field(default_factory=list)
     boxes: list[np.ndarray] = field(default_factory=list)
     yaw: list[float] = field(default_factory=list)
+    schemes: list[str] = field(default_factory=list)
+    kinds: set[str] = field(default_factory=set)
     squares: list[float] = field(default_factory=list)
     faces: int = 0
     seconds: float = 0.0
@@ -86,7 +88,7 @@ def run_eval(
         target: a store, or a source.
         boxes: ``tight``, ``dataset`` or ``jittered`` input boxes; None is the checkpoint's own. Not for stores.
         subset: ``val``, ``train`` or ``all``; None measures only people that the checkpoint did not train on.
-        split, limit, where: which faces of a source.
+        split, limit, where: which faces of a source. Not for stores.
         normaliser: of ``nme``, ``nme_per_block``, ``nme_initial`` and ``nme_by_yaw``.
 
     Raises:
@@ -97,8 +99,9 @@ def run_eval(
     collected = _Collected()
     is_store = (Path(target) / "zarr.json").is_file()
     if is_store:
-        if boxes is not None or where is not None:
-            raise StoreError(f"{target}: a store's crops are taken as they are; --boxes and --where are for sources")
+        given = {"boxes": boxes, "split": split, "limit": limit, "where": where}
+        if names := [f"--{name}" for name, value in given.items() if value is not None]:
+            raise StoreError(f"{target}: a store's crops are taken as they are: no {', '.join(names)}")
         data = StoreRows(Store(Path(target)))
         aligner = aligner.with_scheme(data.store.attributes["scheme"])
         note, skipped = _eval_store(aligner, data, subset, landmarks, batch_size, collected)
@@ -123,7 +126,7 @@ def run_eval(
         "boxes": "store" if is_store else boxes,
         "subset": subset or "held-out",
         "source": Path(target.split(":", 1)[-1]).name,
-        "landmarks": landmarks or header.landmark_kind,
+        "landmarks": " and ".join(sorted(collected.kinds)),
         "checkpoint_sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
     }
     return EvalResult(values, note)
@@ -164,6 +167,7 @@ def _eval_store(
     rows = data.rows_of(keep)
     pose = data.store.read("faces/pose")
     dataset_boxes = data.store.read("faces/dataset_box")
+    schemes = data.store.text("scheme")
     with progress("measuring", len(rows), "crops") as advance:
         for start in range(0, len(rows), batch_size):
             part = rows[start : start + batch_size]
@@ -174,6 +178,7 @@ def _eval_store(
                 out.landmarks.append(square.to_image(data.landmarks[row].astype(np.float64)))
                 out.visibility.append(data.visibility[row])
                 source = data.source[row]
+                out.schemes.append(schemes[source])
                 out.boxes.append(dataset_boxes[source])
                 out.yaw.append(float(pose[source, 0]))
             advance(len(part))
@@ -213,6 +218,7 @@ def _eval_faces(
                     points, seen = to_scheme(face.landmarks, face.visibility, face.scheme, aligner.scheme)
                     out.landmarks.append(points)
                     out.visibility.append(seen)
+                    out.schemes.append(face.scheme)
                     out.boxes.append(np.full(4, np.nan) if face.box is None else face.box)
             advance(len(batch))
     return failed
@@ -258,6 +264,7 @@ def _align(aligner: Aligner, crops: np.ndarray, squares: list[Square], kinds: li
     start = time.perf_counter()
     result = aligner.align_crops(crops, kinds)
     out.seconds += time.perf_counter() - start
+    out.kinds.update(kinds)
     out.squares.extend((result.params[-1, :, 8:] ** 2).mean(1).tolist())
     for i, square in enumerate(squares):
         out.predicted.append(square.to_image(result.landmarks[:, i].astype(np.float64)))
@@ -272,6 +279,8 @@ def _measure(out: _Collected, normaliser: str, scheme: Scheme) -> dict[str, Any]
         raise AnnotationError(f"--normaliser {normaliser}: the faces have none (no boxes, or no labelled eye corners)")
     interocular = face_errors(predicted[-1], truth, "interocular", scheme)
     pixels = mean_of(point_errors(predicted[-1], truth))
+    has = {own: np.isin(range(len(scheme)), correspondence(own, scheme.name)) for own in set(out.schemes)}
+    known = np.stack([has[own] for own in out.schemes])
     return {
         "faces": out.faces,
         "crops": len(stages[-1]),
@@ -284,7 +293,7 @@ def _measure(out: _Collected, normaliser: str, scheme: Scheme) -> dict[str, Any]
         "auc_8": area_under_curve(interocular),
         "mape": pixels,
         "nme_by_yaw": by_yaw(stages[-1], truth.yaw),
-        "visibility_accuracy": visibility_accuracy(np.stack(out.visible), truth),
+        "visibility_accuracy": visibility_accuracy(np.stack(out.visible), truth, known),
         # Mean of p² over coefficients and faces: 1 under the model's prior, more for shapes that no face has.
         "mean_square_coefficient": float(np.mean(out.squares)),
         "ms_per_face": 1e3 * out.seconds / len(stages[-1]),

@@ -93,6 +93,11 @@ def test_visibility_accuracy_only_where_it_is_labelled() -> None:
     assert visibility_accuracy(predicted, truth) is None
     truth.visibility[0, :17] = 0
     assert visibility_accuracy(predicted, truth) == pytest.approx(51 / 68)
+    # Where the jaw is no part of the face's scheme, its 0 says nothing.
+    known = np.arange(68)[None] >= 17
+    assert visibility_accuracy(predicted, truth, known) is None
+    truth.visibility[0, 17] = 1
+    assert visibility_accuracy(predicted, truth, known) == pytest.approx(50 / 51)
 
 
 def test_curve_while_training_is_the_tight_nme() -> None:

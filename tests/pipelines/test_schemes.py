@@ -124,6 +124,15 @@ def test_trained_on_the_union_and_measured_in_each_scheme(sources: Path, tmp_pat
     assert found["b"]["mape"] < 3 * found["a"]["mape"]
     alone = json.loads(good("eval", run, store, "--json").stdout)
     assert alone["scheme"] == "ibug68+cofw29"
+    # All labels are visible; that a face's scheme lacks the other's points is no label.
+    assert alone["visibility_accuracy"] is None
+    assert alone["landmarks"] == "2d"
+    turned = json.loads(good("eval", run, f"keypoints-csv:{sources / 'a'},kind=3d", "--subset", "all", "--json").stdout)
+    assert turned["landmarks"] == "3d"  # as the faces say, not as it was trained
+    for option in (("--split", "x"), ("--limit", 1), ("--where", "size > 1"), ("--boxes", "tight")):
+        refused = pifa("eval", run, store, *option)
+        assert refused.exit_code == 1
+        assert f"as they are: no {option[0]}" in refused.output
     note = pifa("eval", run, f"keypoints-csv:{sources / 'c'}", "--subset", "all").output
     assert "at the landmarks of afw6 (trained with ibug68+cofw29)" in note
 
