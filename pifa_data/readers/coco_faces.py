@@ -120,8 +120,8 @@ def _points(key: str, values: list[Any], scheme: str, origin: float) -> tuple[np
         if key == "keypoints" or not all(type(v) in (int, float) and v >= 0 for v in seen):
             odd = next(v for v in seen if type(v) not in (int, float) or v not in (0, 1, 2))
             raise AnnotationError(f"{key}: v: expected 0, 1 or 2, found {flag(odd)}")
-        seen = [2 if v not in (0, 1) else v for v in seen]  # COCO-WholeBody's fractions
-        visible = count - hidden - labelled
+        seen = [2 if v else 0 for v in seen]  # COCO-WholeBody's fractions are no COCO's numbers, and so no 1 among them
+        visible = count - hidden
     only_labelled = not visible and scheme != MATLAB_BOX
     if only_labelled and labelled == count:
         return landmarks, all_visible(count)

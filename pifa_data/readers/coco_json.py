@@ -11,8 +11,8 @@ What differs from file to file, by the converters in mmpose's ``tools/dataset_co
 
 * v. Those for 300W, 300VW, WFLW and AFLW write 1 at every point, which says that it is labelled; mmpose itself asks
   only whether v > 0. So where a face has no v above 1 its points are taken as visible. COFW's writes COCO's own 1
-  (hidden) and 2 (seen), LaPa's 2 everywhere. COCO-WholeBody's v may be fractions, "v>0 means that the keypoint is
-  reliable".
+  (hidden) and 2 (seen), LaPa's 2 everywhere. COCO-WholeBody's v may be fractions, and "in such cases, v>0 means that
+  the keypoint is reliable": of a face with one, all points above 0 are visible.
 * The origin. COFW's converter subtracts MATLAB's 1 from the points, and leaves it in the box. 300W's files have HRNet's
   numbers (center and scale are made by its rule), which are the ``.pts`` files' own; 300VW's converter copies those,
   and 300W-LP's the points of ``landmarks/``: all three count from 1. The others are taken as they are. Each so as by

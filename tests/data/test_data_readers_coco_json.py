@@ -138,7 +138,7 @@ def test_the_box(tmp_path: Path, more: dict[str, Any], box: list[float] | None) 
 
 
 def test_faces_of_coco_wholebody(tmp_path: Path) -> None:
-    """Its data_format.md: face_kpts, face_box, face_valid; v may be a fraction, and reliable above 0."""
+    """Its data_format.md: face_kpts, face_box, face_valid; v may be float, "in such cases, v>0 means … reliable"."""
     body = {"keypoints": flat(POINTS[17], 2), "segmentation": {"counts": "a}b", "size": [1, 2]}, "iscrowd": 1}
     face = {"face_kpts": flat(POINTS[68], [0, 0.2, 1, 2, 1.7] + [1] * 63), "face_box": [5, 6, 7, 8]}
     record = {"image_id": 3, "id": 2, **body, **face, "face_valid": True, "bbox": [0, 0, 300, 300]}
@@ -147,8 +147,12 @@ def test_faces_of_coco_wholebody(tmp_path: Path) -> None:
     (one,) = found  # a person whose face is not labelled is none
     assert isinstance(one, Face)
     assert (one.id, one.split, one.scheme) == ("a.jpg#2", "val", "ibug68")
-    np.testing.assert_array_equal(one.visibility, [0, 2, 1, 2, 2] + [1] * 63)
+    np.testing.assert_array_equal(one.visibility, [0] + [2] * 67)
     np.testing.assert_array_equal(one.box, [5, 6, 12, 14])
+    record["face_kpts"] = flat(POINTS[68], [0, 1] + [2] * 66)  # else "similar format as keypoints in COCO"
+    (one,) = read(put(tmp_path / "coco_wholebody_val_v1.0.json", document([record])))
+    assert isinstance(one, Face)
+    np.testing.assert_array_equal(one.visibility, [0, 1] + [2] * 66)
 
 
 @pytest.mark.parametrize(
