@@ -50,6 +50,8 @@ def read_points(path: str | Path, n_points: int = 68) -> np.ndarray:
             raise AnnotationError(
                 f"{path}: expected {n_points} rows of (x, y), found {len(rows)} rows of {rows.shape[1]} numbers"
             )
+        if end < 0 and data[-1:] != b"\n":  # then its last number may be cut, too
+            raise AnnotationError(f"{path}: expected a }} behind the rows, found the file's end; copy it again")
         return rows
     except (ValueError, OSError) as error:
         if isinstance(error, AnnotationError):

@@ -106,7 +106,7 @@ def parse_where(text: str) -> Callable[[Face], bool]:
             return bool(evaluate(face))
         except _Unknown:
             return False
-        except (TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
+        except (TypeError, ValueError, ZeroDivisionError, OverflowError, RecursionError) as error:
             raise PifaError(f"--where {text[:200]!r}: {error} (for the face {face.id})") from None
 
     return test

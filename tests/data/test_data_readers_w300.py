@@ -173,6 +173,14 @@ def test_the_quick_way_reads_what_the_other_reads(tmp_path: Path) -> None:
             read_points(path)
 
 
+def test_a_file_cut_within_its_last_number_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.pts"
+    put(path)
+    path.write_text(path.read_text()[: -len("000\n}\n")])
+    with pytest.raises(AnnotationError, match=r"a\.pts: expected a } behind the rows"):
+        read_points(path)
+
+
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     import os
 

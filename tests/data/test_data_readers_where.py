@@ -82,6 +82,17 @@ def test_what_can_not_be_compared_is_named_with_the_face(text: str) -> None:
         parse_where(text)(FACE)
 
 
+def test_an_expression_too_deep_for_where_it_is_asked() -> None:
+    """It may be compiled where the stack is short, and asked where it is long."""
+
+    def deeper(levels: int) -> bool:
+        return deeper(levels - 1) if levels else test(FACE)
+
+    test = parse_where("-" * 500 + "1 < 2")
+    with pytest.raises(PifaError, match="--where"):
+        deeper(600)
+
+
 def test_every_name_is_there_and_explained() -> None:
     for name, (meaning, _) in NAMES.items():
         assert meaning
