@@ -190,7 +190,7 @@ from pifa_data.readers import FORMATS, read_faces
 from pifa_data.faces import Face
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 start = time.process_time()
-faces = sum(isinstance(face, Face) for face in read_faces(sys.argv[1], FORMATS, fittable=False))
+faces = sum(isinstance(face, Face) for face in read_faces(sys.argv[1], FORMATS))
 print(faces, time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
@@ -235,6 +235,8 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    if unknown := set(options.formats) - set(BUILDERS):
+        parser.error(f"no files are made of {', '.join(sorted(unknown))}; expected some of {', '.join(BUILDERS)}")
     unit = unit_seconds()
     print(f"float() of 136 numbers: {1e6 * unit:.1f} µs\n")
     print("| format | points | faces a second | of what is asked | µs a face | ÷ float() | MiB | bytes a face more |")
