@@ -2,7 +2,8 @@
 
 They are told from the file's ibug68 vertices, as an import tells all schemes, when they are first asked for. They are
 no part of what is stored, nor of the fingerprint: a model made before a scheme was known has it too, and stays the
-model that stores and checkpoints name.
+model that stores and checkpoints name. Models of one fingerprint are told the same, since all that is told comes from
+what the fingerprint is made of, and from the scheme's places: these stay as they are once a version has had them.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def with_later_schemes(model: MorphableModel) -> MorphableModel:
     if "ibug68" not in stored:
         return model
     loose = np.full(len(LOOSE), -1, dtype=np.int32)
-    for scheme, vertices in stored.items():
+    for scheme, vertices in sorted(stored.items()):  # as in the fingerprint, whose order is not the file's
         for point, landmark in _loose(scheme):
             loose[point] = vertices[landmark]
     names = tuple(

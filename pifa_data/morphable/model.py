@@ -81,6 +81,9 @@ class MorphableModel:
     expression_names: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
+        # `replace` hands on what was told of the model before; one of other numbers may not have it.
+        object.__setattr__(self, "landmarks", self.stored_landmarks)
+        object.__setattr__(self, "contours", self.stored_contours)
         _validate(self)
 
     @property
