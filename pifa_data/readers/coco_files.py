@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from pifa_data.errors import AnnotationError
-from pifa_data.readers import wflw
 from pifa_data.readers.base import LONGEST_NAME, exists, flag, inside
+from pifa_data.readers.parts import parts_named
 
 MOST_FILES = 100
 """Files looked at in a folder; mmpose's have up to eight."""
@@ -29,11 +29,6 @@ LARGEST_SIZE = 2**31 - 1
 _HEAD = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"(?:images|annotations|categories|info|licenses|type)"\s*:')
 
 _SPLITS = {"train": "train", "val": "val", "valid": "val", "test": "test"}
-_PARTS = {
-    **{name: name for name in (*wflw.SUBSETS, "frontal", "common", "challenging")},
-    "challenge": "challenging",
-}
-"""The papers' names of parts by what stands in a file's name."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +48,6 @@ class Table:
     @property
     def words(self) -> frozenset[str]:
         return frozenset(re.split(r"[_\W]", self.file.stem.lower()))
-
-    def is_part_of(self, other: Table) -> bool:
-        """Whether its faces may stand in ``other``, too: ``…_valid_common.json`` of ``…_valid.json``."""
-        return self.file.stem.startswith(f"{other.file.stem}_")
 
     def root_of(self, names: list[str]) -> str:
         """The folder that images lie in: where the first that can be found is, or where mmpose puts them.
@@ -108,10 +99,9 @@ def looks_like_coco(file: Path) -> bool:
 def _table(file: Path) -> Table:
     words = [word.removesuffix("2017") for word in re.split(r"[_\W]", file.stem.lower())]
     splits = {_SPLITS[word] for word in words if word in _SPLITS}
-    subsets = tuple(dict.fromkeys(_PARTS[word] for word in words if word in _PARTS))
     if "300w" in words and "lp" not in words and splits == {"val"}:
         splits = {"full"}  # what the papers test on, as HRNet and mmpose name it
-    return Table(file, splits.pop() if len(splits) == 1 else "", subsets)
+    return Table(file, splits.pop() if len(splits) == 1 else "", parts_named(words))
 
 
 class Images:

@@ -42,6 +42,7 @@ from pifa_data.readers.coco_faces import Meaning, Record, face_of
 from pifa_data.readers.coco_files import Images, Table, tables_of
 from pifa_data.readers.json_arrays import JsonArrays, JsonError
 from pifa_data.readers.names import Names
+from pifa_data.readers.parts import Once, Subsets, wholes_first
 from pifa_data.readers.rows import KIND, SCHEME, chosen_kind, chosen_scheme
 from pifa_data.schemes import SCHEMES, Scheme, scheme_of_count
 
@@ -75,20 +76,13 @@ def read(
             "folder with such files, or with a folder annotations of them"
         )
     names = Names()
-    for table in tables:
-        if any(table.is_part_of(other) for other in tables):
-            continue  # read with the whole
-        parts = [other for other in tables if other.is_part_of(table)]
-        members = [(part.subsets, _keys(part)) for part in parts]
-        seen = Names() if parts else None
-        for one in (table, *parts):
-            meaning = _meaning(one, chosen, kind, origin)
-            try:
-                yield from _read_table(one, meaning, images, names, members, seen)
-            except AnnotationError as error:
-                if len(tables) == 1:
-                    raise
-                yield Skipped(one.file.name, str(error))
+    for table, once in wholes_first(tables, _keys):
+        try:
+            yield from _read_table(table, _meaning(table, chosen, kind, origin), images, names, once)
+        except AnnotationError as error:
+            if len(tables) == 1:
+                raise
+            yield Skipped(table.file.name, str(error))
 
 
 def _meaning(table: Table, chosen: Scheme | None, kind: str, origin: str) -> Meaning:
@@ -112,25 +106,17 @@ def _key(name: str, record: dict[str, Any]) -> str:
     return f"{name} {points[:6] if type(points) is list else None}"
 
 
-def _read_table(
-    table: Table,
-    meaning: Meaning,
-    root: str,
-    names: Names,
-    members: list[tuple[tuple[str, ...], Names]],
-    seen: Names | None,
-) -> Iterator[Face | Skipped]:
+def _read_table(table: Table, meaning: Meaning, root: str, names: Names, once: Once | None) -> Iterator[Face | Skipped]:
     images = Images()
     for found in _records(table, images):
         if isinstance(found, Skipped):
             yield found
             continue
-        subsets = table.subsets
-        if seen is not None:
-            key = _key(found.name, found.record)
-            if not seen.add(key):
-                continue
-            subsets = tuple(dict.fromkeys(part for some, keys in members if key in keys for part in some)) or subsets
+        subsets: Subsets | None = table.subsets
+        if once is not None:
+            subsets = once.subsets(_key(found.name, found.record), table.subsets)
+        if subsets is None:
+            continue
         root = root or table.root_of(images.first_names())
         try:
             face = face_of(found, meaning, root, table.split, subsets)

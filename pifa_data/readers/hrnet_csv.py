@@ -35,6 +35,7 @@ from pifa_data.readers.keypoints_csv import split_row
 from pifa_data.readers.lines import TOO_LONG, read_lines
 from pifa_data.readers.names import Names
 from pifa_data.readers.numbers import parse_numbers
+from pifa_data.readers.parts import Once, Subsets, parts_named, wholes_first
 from pifa_data.readers.rows import KIND, SCHEME, all_visible, chosen_kind, chosen_scheme, unique
 from pifa_data.readers.w300 import part_of_image
 from pifa_data.schemes import Scheme, scheme_of_count
@@ -48,12 +49,6 @@ MOST_FILES = 100
 _SQUARE = ("scale", "center_w", "center_h")
 _BEGINNING = "image_name,"
 _POINT = re.compile(r"original_\d+_[xy]")
-
-_PARTS = {
-    **{name: name for name in (*wflw.SUBSETS, "frontal", "common", "challenging")},
-    "challenge": "challenging",
-}
-"""The papers' names of parts by what stands in a file's name."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +72,6 @@ class Table:
     square: tuple[int, ...]
     split: str
     subsets: tuple[str, ...]
-
-    def is_part_of(self, other: Table) -> bool:
-        """Whether its faces may stand in ``other``, too: ``…_valid_common.csv`` of ``…_valid.csv``."""
-        return self.file.stem.startswith(f"{other.file.stem}_")
 
 
 @dataclass(frozen=True)
@@ -116,21 +107,15 @@ def read(
             "original_0_y, or a folder of such files"
         )
     names = Names()
-    for table in tables:
-        if any(table.is_part_of(other) for other in tables):
-            continue  # read with the whole
-        parts = [other for other in tables if other.is_part_of(table)]
-        members = [(part.subsets, _keys(part)) for part in parts]
-        seen = Names() if parts else None
-        for one in (table, *parts):
-            try:
-                meaning = _meaning(one, images, chosen, kind, origin)
-            except AnnotationError as error:
-                if len(tables) == 1:
-                    raise
-                yield Skipped(one.file.name, str(error))
-            else:
-                yield from _read_table(one, meaning, names, members, seen)
+    for table, once in wholes_first(tables, _keys):
+        try:
+            meaning = _meaning(table, images, chosen, kind, origin)
+        except AnnotationError as error:
+            if len(tables) == 1:
+                raise
+            yield Skipped(table.file.name, str(error))
+        else:
+            yield from _read_table(table, meaning, names, once)
 
 
 def _tables(path: Path) -> list[Table]:
@@ -154,8 +139,7 @@ def _header(file: Path) -> Table | None:
     square = tuple(map(columns.index, _SQUARE))
     words = file.stem.split("_")
     splits = [split for split in ("train", "test") if split in words]
-    subsets = tuple(dict.fromkeys(_PARTS[word] for word in words if word in _PARTS))
-    return Table(file, columns, first, last, square, splits[0] if len(splits) == 1 else "", subsets)
+    return Table(file, columns, first, last, square, splits[0] if len(splits) == 1 else "", parts_named(words))
 
 
 def _meaning(table: Table, images: str, scheme: Scheme | None, kind: str, origin: str) -> Meaning:
@@ -181,16 +165,13 @@ def _key(line: str, table: Table) -> str:
     return f"{cells[0]},{cells[-1]}"
 
 
-def _read_table(
-    table: Table, meaning: Meaning, names: Names, members: list[tuple[tuple[str, ...], Names]], seen: Names | None
-) -> Iterator[Face | Skipped]:
+def _read_table(table: Table, meaning: Meaning, names: Names, once: Once | None) -> Iterator[Face | Skipped]:
     for number, line in itertools.islice(read_lines(table.file), 1, None):
-        subsets = table.subsets
-        if line is not None and seen is not None:
-            key = _key(line, table)
-            if not seen.add(key):
-                continue
-            subsets = tuple(dict.fromkeys(name for part, keys in members if key in keys for name in part))
+        subsets: Subsets | None = table.subsets
+        if line is not None and once is not None:
+            subsets = once.subsets(_key(line, table), table.subsets)
+        if subsets is None:
+            continue
         try:
             if line is None:
                 raise AnnotationError(TOO_LONG)
@@ -201,7 +182,7 @@ def _read_table(
             yield Skipped(where, f"{where}: {error}")
 
 
-def _face(line: str, number: int, table: Table, meaning: Meaning, names: Names, subsets: tuple[str, ...]) -> Face:
+def _face(line: str, number: int, table: Table, meaning: Meaning, names: Names, subsets: Subsets) -> Face:
     name, numbers = split_row(line)
     try:
         values = parse_numbers(numbers, ",")
@@ -267,7 +248,9 @@ FORMAT = Format(
         },
         "frontal": Split("AFLW-19: test faces that are frontal"),
         **{
-            name: Split(f"WFLW: {part.text}", part.count) for name, part in wflw.FORMAT.splits.items() if name in _PARTS
+            name: Split(f"WFLW: {part.text}", part.count)
+            for name, part in wflw.FORMAT.splits.items()
+            if name in wflw.SUBSETS
         },
     },
     options={
