@@ -136,6 +136,7 @@ def _read_4(file: BinaryIO, size: int, names: set[str], limit: Limit) -> dict[st
     """Version 4: a header of five numbers, the name, and the numbers of each array."""
     found: dict[str, np.ndarray] = {}
     while len(found) < len(names) and (head := file.read(20)):
+        limit.take(0)  # a file may be of nothing but empty arrays, as long as one likes
         order = "<" if 0 <= struct.unpack("<i", head[:4])[0] < 5000 else ">"
         kind, rows, columns, imaginary, length = struct.unpack(order + "5i", head)
         thousands, hundreds, tens, ones = kind // 1000, kind // 100 % 10, kind // 10 % 10, kind % 10
@@ -175,6 +176,7 @@ def _read_5(file: BinaryIO, size: int, names: set[str], limit: Limit) -> dict[st
     found: dict[str, np.ndarray] = {}
     at = 128
     while wanted and (head := file.read(8)):
+        limit.take(0)
         kind, length = pair(head)
         at += 8 + length
         if at > size:

@@ -57,7 +57,7 @@ def read(path: Path, kind: str | None = None) -> Iterator[Face | Skipped]:
 
 def _folders(path: Path) -> list[Path]:
     names = [name + flip for name in SETS for flip in ("", "_Flip")]
-    found = [path / name for name in names if exists(path / name)]
+    found = [path / name for name in names if exists(path / name) and (path / name).is_dir()]
     return found or ([path] if mat_files(path) else [])
 
 

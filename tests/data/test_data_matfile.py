@@ -178,6 +178,8 @@ HOSTILE = {
     "names of no length": (whole(matrix(2, (1, 1), element(5, bytes(4)) + element(1, b"f"))), "names of fields"),
     "many cells": (whole(deflated(matrix(1, (1, 2**19), element(14, b"") * 2**19))), "more cells and fields"),
     "rows without letters": (struct.pack("<5i", 1, 2**31 - 1, 0, 0, 2) + b"a\0", "more cells and fields"),
+    "nothing but empty elements": (whole(bytes(8 * 2**18 + 8)), "more cells and fields"),
+    "nothing but empty arrays": ((struct.pack("<5i", 0, 0, 0, 0, 1) + b"\0") * (2**18 + 1), "more cells and fields"),
     "cut short": (whole(matrix(6, (1, 1), element(9, bytes(8))))[:-5], "cut short"),
     "not deflated": (whole(element(15, b"nothing of the kind")), "not a .mat file, or a damaged one"),
 }

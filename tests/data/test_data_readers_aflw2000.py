@@ -119,6 +119,9 @@ def test_no_files_and_no_folder(tmp_path: Path) -> None:
                 list(FORMATS[name].read(path))
         assert not FORMATS[name].matches(tmp_path / "none")
         assert not FORMATS[name].matches(tmp_path / ("x" * 5000))
+    (tmp_path / "AFW").touch()  # a file where a folder belongs
+    with pytest.raises(AnnotationError, match="300W-LP's folders"):
+        list(FORMATS["300w-lp"].read(tmp_path))
 
 
 def lp(root: Path, name: str, folder: str = "AFW", own: bool = True, **arrays: Any) -> None:
