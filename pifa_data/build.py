@@ -98,10 +98,15 @@ def fit_faces(faces: list[Face], fitter: LandmarkFitter, mirrored: bool = False)
 def without_slips(faces: list[Face], fits: Fits, fitter: LandmarkFitter) -> np.ndarray:
     """Visibility ``(F, L)`` uint8 of the labels, 0 for those that lie ``WILD`` from where the fit has them."""
     visibility = np.stack([face.visibility for face in faces])
-    scale, _, _ = decompose(fits.cameras)
     away = np.linalg.norm(np.stack([face.landmarks for face in faces]) - fits.landmarks, axis=2)
-    # Not "away <= …": a fit that failed (NaN) says nothing of the labels.
-    return np.where(away > WILD * (fitter.sigma * scale)[:, None], 0, visibility).astype(np.uint8)
+    return np.where(is_slip(away, fits.cameras, fitter), 0, visibility).astype(np.uint8)
+
+
+def is_slip(away: np.ndarray, cameras: np.ndarray, fitter: LandmarkFitter) -> np.ndarray:
+    """``(F, L)`` bool: labels that lie ``away`` from where the fit has them (pixels) by ``WILD`` and more."""
+    scale, _, _ = decompose(cameras)
+    # Not "~(away <= …)": a fit that failed (NaN) says nothing of the labels.
+    return away > WILD * (fitter.sigma * scale)[:, None]
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pifa_data.build import WILD, WORST_FIT
-from pifa_data.camera import decompose
+from pifa_data.build import WORST_FIT, is_slip
 from pifa_data.errors import PifaError
 from pifa_data.faces import Face, check_faces
 from pifa_data.fitting import LandmarkFitter
@@ -126,9 +125,8 @@ def _judge(faces: list[Face], columns: dict[str, np.ndarray], fitter: LandmarkFi
     turned = dict(zip(np.flatnonzero(doubtful).tolist(), swapped, strict=True))
     labels = np.stack([face.landmarks for face in faces])
     seen = np.stack([face.visibility for face in faces]) > 0
-    scale, _, _ = decompose(columns["params"][:, :8].reshape(-1, 2, 4).astype(np.float64))
     away = np.where(seen, np.linalg.norm(np.where(seen[..., None], labels - columns["landmarks"], 0), axis=2), 0)
-    slipped = away > WILD * (fitter.sigma * scale)[:, None]
+    slipped = is_slip(away, columns["params"][:, :8].reshape(-1, 2, 4).astype(np.float64), fitter)
     names = get_scheme(faces[0].scheme).points
     for i, face in enumerate(faces):
         whole = True  # the face as such is wrong, not single points
