@@ -207,6 +207,14 @@ def _printable(face: Face | Skipped) -> Face | Skipped:
     return face
 
 
+def unread(errors: list[OSError], root: Path) -> Iterator[Skipped]:
+    """The folders below the root that ``os.walk`` could not list, of which it says nothing by itself."""
+    for error in errors:
+        place = Path(error.filename)
+        name = place.relative_to(root).as_posix() if place.is_relative_to(root) else str(place)
+        yield Skipped(name, f"{place}: the folder can't be read ({error.strerror or error})")
+
+
 def inside(root: str, name: str) -> str:
     """``root/name``, if the name stays below the root.
 

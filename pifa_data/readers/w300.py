@@ -24,7 +24,7 @@ from pifa_data.errors import AnnotationError
 from pifa_data.faces import Face, Skipped
 from pifa_data.matfile import read_mat
 from pifa_data.readers import merl_rav
-from pifa_data.readers.base import IMAGE_SUFFIXES, Format, Split, exists
+from pifa_data.readers.base import IMAGE_SUFFIXES, Format, Split, exists, unread
 from pifa_data.readers.pts import read_points
 from pifa_data.readers.w300_lp import photo_of
 
@@ -105,12 +105,14 @@ def read(path: Path, boxes: str | None = None) -> Iterator[Face | Skipped]:
         raise AnnotationError(f"{path}: expected a folder of images with .pts files beside them")
     if boxes is not None and not Path(boxes).is_dir():
         raise AnnotationError(f"300w: boxes={boxes}: no such folder")
-    for folder, folders, files in os.walk(path):
+    errors: list[OSError] = []
+    for folder, folders, files in os.walk(path, onerror=errors.append):
         folders.sort()
         stems = sorted(name[:-4] for name in files if name.endswith(".pts"))
         if stems:
             images = [name for name in sorted(files, reverse=True) if name.lower().endswith(IMAGE_SUFFIXES)]
             yield from _read_folder(path, folder, stems, {name.rpartition(".")[0]: name for name in images}, boxes)
+    yield from unread(errors, path)
 
 
 def _read_folder(

@@ -30,7 +30,7 @@ from pifa_data.errors import AnnotationError, ImageError
 from pifa_data.faces import Face, Skipped
 from pifa_data.images import image_size
 from pifa_data.matfile import Damaged, open_file
-from pifa_data.readers.base import IMAGE_SUFFIXES, Format, exists, flag
+from pifa_data.readers.base import IMAGE_SUFFIXES, Format, exists, flag, unread
 from pifa_data.readers.names import Names
 from pifa_data.readers.numbers import parse_numbers
 from pifa_data.readers.rows import KIND, SCHEME, all_visible, chosen_kind, chosen_scheme, unique
@@ -96,7 +96,9 @@ def read(path: Path, scheme: str = "", kind: str = "2d", origin: str = "0") -> I
     layout, shift = _described(path, chosen), float(origin)
     names = Names()
     empty = True
-    for folder, files in _folders(path if path.is_dir() else path.parent):
+    errors: list[OSError] = []
+    root = path if path.is_dir() else path.parent
+    for folder, files in _folders(root, errors):
         images = _by_stem(folder.images)
         for file in files:
             empty = False
@@ -130,6 +132,7 @@ def read(path: Path, scheme: str = "", kind: str = "2d", origin: str = "0") -> I
                     )
                 except (AnnotationError, ImageError) as error:
                     yield Skipped(id_, f"{labels}{f' line {number}' if number else ''}: {error}")
+    yield from unread(errors, root.absolute())
     if empty:
         raise AnnotationError(
             f"{path}: expected a folder with labels/ and images/ (or train/labels/ and train/images/) in it, found no "
@@ -189,11 +192,14 @@ def _guessed(count: int, chosen: Scheme | None) -> Layout:
     )
 
 
-def _folders(root: Path) -> Iterator[tuple[Folder, list[str]]]:
-    """The folders at and below a root that are named ``labels`` or lie within one, and their label files, by name."""
+def _folders(root: Path, errors: list[OSError]) -> Iterator[tuple[Folder, list[str]]]:
+    """The folders at and below a root that are named ``labels`` or lie within one, and their label files, by name.
+
+    Puts among the errors what can not be listed.
+    """
     root = root.absolute()
     top = next((folder.parent for folder in (root, root.parent) if folder.name == LABELS), root)
-    for place, folders, files in os.walk(root):
+    for place, folders, files in os.walk(root, onerror=errors.append):
         folders[:] = sorted(folder for folder in folders if folder != IMAGES)
         parts = Path(place).relative_to(top).parts
         if LABELS not in parts:

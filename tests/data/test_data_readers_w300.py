@@ -1,6 +1,7 @@
 """300W: its protocols by the folders' names, its published boxes, and files mutated at random."""
 
 import csv
+import os
 from pathlib import Path
 
 import numpy as np
@@ -181,9 +182,29 @@ def test_a_file_cut_within_its_last_number_is_refused(tmp_path: Path) -> None:
         read_points(path)
 
 
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
-    import os
+def test_a_folder_that_can_not_be_listed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "one" / "a" / "a.pts")
+    put(tmp_path / "one" / "b" / "b.pts")
+    (tmp_path / "two" / "images").mkdir(parents=True)
+    (tmp_path / "two" / "labels" / "b").mkdir(parents=True)
+    (tmp_path / "two" / "labels" / "a.txt").touch()  # an image without faces
+    scandir = os.scandir
 
+    def refusing(path: str) -> object:
+        if Path(path).name == "b":
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    face, told = read_faces(f"300w:{tmp_path}/one", FORMATS)
+    assert (face.id, told.id) == ("a/a", "b")
+    assert isinstance(told, Skipped)
+    assert told.reason.endswith("b: the folder can't be read (Permission denied)")
+    (told,) = read_faces(f"yolo-pose:{tmp_path}/two", FORMATS)
+    assert told.id == "labels/b"
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.pts")
     put(tmp_path / "b.pts")
     waiting, face = read_faces(f"300w:{tmp_path}", FORMATS)
