@@ -197,7 +197,7 @@ def _row(text: str | None, width: int, image: int, wanted: list[int]) -> tuple[s
 def _add(file: Path, name: str, line: Sequence[float] | np.ndarray, names: list[str], values: array[float]) -> str:
     """Take up one face; why not, if not."""
     try:
-        inside("", name)
+        name = inside("", name)[1:]  # with slashes
     except AnnotationError as error:
         return str(error)
     if len(names) >= MOST:
@@ -218,7 +218,7 @@ def _image_names(folder: Path) -> Iterator[str]:
 
 
 def _faces(images: str, names: list[str], values: array[float], problems: list[Skipped]) -> AflwFaces:
-    subjects = [subject_of(name.replace("\\", "/") if "\\" in name else name) for name in names]
+    subjects = [subject_of(name) for name in names]
     order = sorted(range(len(names)), key=subjects.__getitem__)
     numbers = np.frombuffer(values, np.float64).reshape(-1, 7)[order]
     rows: dict[str, range] = {}

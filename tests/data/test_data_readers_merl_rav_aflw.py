@@ -80,6 +80,11 @@ def test_a_table_beside_the_labels_is_found(labels: Path) -> None:
     assert alone["left/image00003"].file.endswith("left/testset/image00003.jpg")
 
 
+def test_names_with_backslashes_are_found(labels: Path) -> None:
+    (labels / "faces.csv").write_text(TABLE.replace("/", "\\"))
+    check(read(labels), labels / "flickr")
+
+
 def test_the_owners_folder_around_the_labels_is_known(labels: Path) -> None:
     (labels / "faces.csv").write_text(TABLE)
     assert parse_source(str(labels), FORMATS).format.name == "merl-rav"
