@@ -29,10 +29,12 @@ from threadpoolctl import threadpool_limits
 
 from pifa_data.boxes import box_size
 from pifa_data.camera import camera, decompose, pose_angles, project, rotation
+from pifa_data.faces import Face
 from pifa_data.fitting import LandmarkFitter, silhouette
 from pifa_data.fitting.fitter import FREEDOM
 from pifa_data.morphable import MorphableModel
 from pifa_data.morphable.making.labels import Labels, read_labels
+from pifa_data.readers import FORMATS, read_faces
 from pifa_data.schemes import get_scheme
 from pipelines.sources import find_model
 
@@ -140,15 +142,14 @@ def synthetic_errors(fitter: LandmarkFitter, model: MorphableModel, count: int) 
 def depth(fitter: LandmarkFitter, model: MorphableModel, folder: Path) -> dict[str, float]:
     """Fits to AFLW2000-3D's points, seen from the front only, against their depth and pose."""
     errors, turned = [], []
+    poses = {Path(f.file).stem: f.pose for f in read_faces(f"aflw2000:{folder}", FORMATS) if isinstance(f, Face)}
     for path in sorted(folder.glob("*.mat")):
-        file = loadmat(path)
-        truth = file["pt3d_68"].T.astype(float)
+        truth = loadmat(path)["pt3d_68"].T.astype(float)
         fits = fitter.fit(truth[None, :, :2], np.full((1, 68), 2, np.uint8), "3d")
         scale, turn, _ = decompose(fits.cameras)
         z = scale * (model.vertices(fits.params[0, 8:], model.landmarks[SCHEME]) @ turn[0, 2])
         errors.append(np.abs((z - z.mean()) - (truth[:, 2] - truth[:, 2].mean())).mean() / tight(truth[:, :2]))
-        pitch, yaw, roll = np.degrees(file["Pose_Para"][0, :3])
-        turned.append(between(angles(fits.params)[0], np.array([yaw, pitch, roll])))
+        turned.append(between(angles(fits.params)[0], np.degrees(poses[path.stem])))  # in our order of rotations
     names = ("yaw", "pitch", "roll")
     medians = {f"AFLW2000 {n}, degrees": float(v) for n, v in zip(names, np.median(turned, axis=0), strict=True)}
     return {"faces of AFLW2000": len(errors), "depth, %": 100 * float(np.median(errors)), **medians}
