@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from fuzzing import mutants, survives
+from fuzzing import fuzz
 
 from pifa_data.drawing import write_png
 from pifa_data.errors import AnnotationError
@@ -255,15 +255,10 @@ def test_what_is_no_such_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_mutated_files_give_faces_or_our_errors(tmp_path: Path) -> None:
-    path = put(tmp_path, "a", f"{line()}\n{line()}\n")
-    for data in mutants(path.read_bytes()):
-        path.write_bytes(data)
-        survives(f"yolo-pose:{tmp_path}")
-    put(tmp_path, "a")
+    fuzz(put(tmp_path, "a", f"{line()}\n{line()}\n"), f"yolo-pose:{tmp_path}")
     yaml = tmp_path / "data.yaml"
-    for data in mutants((YAML + f"flip_idx: {get_scheme('ibug68').mirror.tolist()}\n").encode()):
-        yaml.write_bytes(data)
-        survives(f"yolo-pose:{tmp_path}")
+    yaml.write_text(YAML + f"flip_idx: {get_scheme('ibug68').mirror.tolist()}\n")
+    fuzz(yaml, f"yolo-pose:{tmp_path}")
 
 
 def test_a_real_photo_in_this_form_gives_its_points_again(tmp_path: Path, shared_data: Path) -> None:
