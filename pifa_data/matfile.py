@@ -112,6 +112,25 @@ def read_mat(path: str | Path, names: Collection[str], *, largest: int = LARGEST
         raise AnnotationError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
 
+def numbers(array: np.ndarray | None, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
+    """What ``read_mat`` found of that name as float64, if it is numbers of that shape (None: any length).
+
+    Raises:
+        AnnotationError: no such array, no numbers, or of another shape; the name, and its file, are in the message.
+    """
+    if (
+        array is None
+        or array.dtype.kind not in "fiub"
+        or array.ndim != len(shape)
+        or any(want not in (None, got) for want, got in zip(shape, array.shape, strict=True))
+    ):
+        wanted = ", ".join("N" if length is None else str(length) for length in shape)
+        found = "none" if array is None else f"{array.dtype} {array.shape}"
+        raise AnnotationError(f"{name}: expected numbers of shape ({wanted}), found {found}")
+    with np.errstate(invalid="ignore"):
+        return array + np.float64(0)  # a signalling NaN becomes a quiet one, which the checks of faces name later
+
+
 def open_file(path: str | Path) -> BinaryIO:
     """A regular file, open for reading: a pipe or a device would be waited for without end."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))

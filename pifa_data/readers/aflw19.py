@@ -26,7 +26,7 @@ import numpy as np
 
 from pifa_data.errors import AnnotationError
 from pifa_data.faces import Face, Skipped
-from pifa_data.matfile import read_mat
+from pifa_data.matfile import numbers, read_mat
 from pifa_data.readers.aflw import FORMAT as AFLW
 from pifa_data.readers.aflw import subject_of
 from pifa_data.readers.base import Format, Split, flag, inside
@@ -93,12 +93,7 @@ def _arrays(file: Path) -> dict[str, np.ndarray]:
         raise AnnotationError(f"{file}: nameList: expected a column of cells, found {names.dtype} {names.shape}")
     found: dict[str, np.ndarray] = {"nameList": names.ravel()}
     for name, width in _SHAPES.items():
-        array = arrays[name]
-        if array.shape != (names.size, width) or array.dtype.kind not in "fiub":
-            raise AnnotationError(
-                f"{file}: {name}: expected numbers ({names.size}, {width}), found {array.dtype} {array.shape}"
-            )
-        found[name] = array.astype(np.float64)
+        found[name] = numbers(arrays[name], f"{file}: {name}", (names.size, width))
     order = arrays["ra"].ravel()
     if order.dtype.kind not in "fiu" or not np.array_equal(np.sort(order), np.arange(1, names.size + 1)):
         raise AnnotationError(f"{file}: ra: expected an order of the {names.size} faces, found something else")

@@ -26,7 +26,7 @@ import numpy as np
 
 from pifa_data.errors import AnnotationError
 from pifa_data.faces import Face, Skipped
-from pifa_data.matfile import read_mat
+from pifa_data.matfile import numbers, read_mat
 from pifa_data.readers.base import IMAGE_SUFFIXES, Format, Split
 
 YAWS = (("yaw-0-30", 30.0), ("yaw-30-60", 60.0), ("yaw-60-90", math.inf))
@@ -83,12 +83,7 @@ def points(arrays: dict[str, np.ndarray], name: str, file: str, rows: int) -> np
     Raises:
         AnnotationError: no such array, or of another shape.
     """
-    array = arrays.get(name)
-    if array is None or array.shape != (rows, 68) or array.dtype.kind not in "fiu":
-        found = "none" if array is None else f"{array.dtype} {array.shape}"
-        raise AnnotationError(f"{file}: expected numbers {name} of shape ({rows}, 68), found {found}")
-    with np.errstate(invalid="ignore"):  # NaN of the signalling kind, which the checks name later
-        return array[:2].T - np.float64(1)  # MATLAB counts pixels from 1
+    return numbers(arrays.get(name), f"{file}: {name}", (rows, 68))[:2].T - 1  # MATLAB counts pixels from 1
 
 
 def angles(arrays: dict[str, np.ndarray], file: str) -> tuple[np.ndarray, float]:

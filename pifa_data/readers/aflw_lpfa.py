@@ -31,7 +31,7 @@ import numpy as np
 
 from pifa_data.errors import AnnotationError
 from pifa_data.faces import Face, Skipped
-from pifa_data.matfile import read_mat
+from pifa_data.matfile import numbers, read_mat
 from pifa_data.readers.aflw import FORMAT as AFLW
 from pifa_data.readers.base import Format, Split, exists, flag, inside
 from pifa_data.readers.lines import TOO_LONG, read_lines
@@ -76,19 +76,13 @@ def _read_mat(folder: Path, visible: float) -> Iterator[Face | Skipped]:
         boxes = read_mat(folder / "BoundingBox.mat", [names[1] for names in _PARTS.values()])
     for split, (phis, bboxes, images) in _PARTS.items():
         if phis in labels:
-            points = _numbers(labels[phis], 3 * POINTS, f"{file}: {phis}")
+            points = numbers(labels[phis], f"{file}: {phis}", (None, 3 * POINTS))
             rects = np.full((len(points), 4), np.nan)
             if bboxes in boxes:
-                rects = _numbers(boxes[bboxes], 4, f"{folder}/BoundingBox.mat: {bboxes}")
+                rects = numbers(boxes[bboxes], f"{folder}/BoundingBox.mat: {bboxes}", (None, 4))
             if len(rects) != len(points):
                 raise AnnotationError(f"{folder}: {phis} has {len(points)} faces, {bboxes} has {len(rects)}")
             yield from _read_part(points, rects, f"{folder}/{images}", split, visible, f"{file}: {phis}")
-
-
-def _numbers(array: np.ndarray, width: int, what: str) -> np.ndarray:
-    if array.ndim != 2 or array.shape[1] != width or array.dtype.kind not in "fiub":
-        raise AnnotationError(f"{what}: expected numbers (n, {width}), found {array.dtype} {array.shape}")
-    return array.astype(np.float64)
 
 
 def _read_part(

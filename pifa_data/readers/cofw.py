@@ -25,7 +25,7 @@ import numpy as np
 
 from pifa_data.errors import AnnotationError
 from pifa_data.faces import Face, Skipped
-from pifa_data.matfile import read_mat
+from pifa_data.matfile import numbers, read_mat
 from pifa_data.readers.base import Format, Split, exists
 
 PARTS = {"train": ("phisTr", "bboxesTr", "IsTr"), "test": ("phisT", "bboxesT", "IsT")}
@@ -73,13 +73,10 @@ def _read_29(file: Path) -> Iterator[Face | Skipped]:
     if part is None:
         raise AnnotationError(f"{file}: expected an array phisTr or phisT, as COFW has, found neither")
     phis, bboxes, images = PARTS[part]
-    rows = arrays[phis]
-    if rows.ndim != 2 or rows.shape[1] != 87 or rows.dtype.kind not in "fiub":
-        raise AnnotationError(f"{file}: expected numbers {phis} of shape (N, 87), found {rows.dtype} {rows.shape}")
+    rows = numbers(arrays[phis], f"{file}: {phis}", (None, 87))
     boxes = _boxes(arrays.get(bboxes), len(rows), f"{file}: {bboxes}")
     # MATLAB counts pixels from 1.
-    with np.errstate(invalid="ignore"):
-        landmarks = np.stack([rows[:, :29], rows[:, 29:58]], axis=2) - np.float64(1)
+    landmarks = np.stack([rows[:, :29], rows[:, 29:58]], axis=2) - 1
     visibility = np.where(rows[:, 58:] == 0, 2, 1).astype(np.uint8)
     prefix = f"{file}/{images}/"
     each = boxes if boxes is not None else itertools.repeat(None)
@@ -105,11 +102,10 @@ def _boxes(array: np.ndarray | None, count: int, name: str) -> np.ndarray | None
     """``(count, 4)`` float64 x0, y0, x1, y1 from MATLAB's x, y, width, height."""
     if array is None:
         return None
-    if array.shape != (count, 4) or array.dtype.kind not in "fiu":
-        raise AnnotationError(f"{name}: expected numbers of shape ({count}, 4), found {array.dtype} {array.shape}")
+    rects = numbers(array, name, (count, 4))
+    corner = rects[:, :2] - 1
     with np.errstate(invalid="ignore", over="ignore"):
-        corner = array[:, :2] - np.float64(1)
-        return np.concatenate([corner, corner + array[:, 2:]], axis=1)
+        return np.concatenate([corner, corner + rects[:, 2:]], axis=1)
 
 
 def _folder_68(path: Path) -> Path | None:
@@ -159,15 +155,11 @@ def _read_68(path: Path, folder: Path, images: str | None) -> Iterator[Face | Sk
 
 def _points_68(file: str) -> tuple[np.ndarray, np.ndarray]:
     arrays = read_mat(file, ("Points", "Occ"))
-    points, occluded = arrays.get("Points"), arrays.get("Occ")
-    if points is None or points.shape != (68, 2) or points.dtype.kind not in "fiu":
-        found = "none" if points is None else f"{points.dtype} {points.shape}"
-        raise AnnotationError(f"{file}: expected numbers Points of shape (68, 2), found {found}")
+    landmarks = numbers(arrays.get("Points"), f"{file}: Points", (68, 2)) - 1
+    occluded = arrays.get("Occ")
     if occluded is None or occluded.size != 68 or occluded.dtype.kind not in "fiub":
         found = "none" if occluded is None else f"{occluded.dtype} {occluded.shape}"
         raise AnnotationError(f"{file}: expected 68 numbers Occ, found {found}")
-    with np.errstate(invalid="ignore"):
-        landmarks = points - np.float64(1)
     return landmarks, np.where(occluded.ravel() == 0, 2, 1).astype(np.uint8)
 
 

@@ -17,7 +17,7 @@ from matlab import cell, write_mat73
 from scipy.io import loadmat, savemat
 
 from pifa_data.errors import AnnotationError
-from pifa_data.matfile import DEEPEST, read_mat
+from pifa_data.matfile import DEEPEST, numbers, read_mat
 
 ARRAYS: dict[str, Any] = {
     "a": np.arange(6.0).reshape(2, 3) / 7,
@@ -265,6 +265,16 @@ def test_every_array_of_hdf5_has_two_dimensions_as_matlabs(tmp_path: Path) -> No
         file["scalar"], file["row"] = 3.0, np.arange(4.0)
     found = read_mat(tmp_path / "a.mat", ["scalar", "row"])
     assert (found["scalar"].shape, found["row"].shape) == ((1, 1), (4, 1))
+
+
+def test_numbers_of_a_shape(tmp_path: Path) -> None:
+    signalling = np.array([[0x7FF0_0000_0000_0001, 0]], np.uint64).view(np.float64)
+    found = numbers(signalling, "a.mat: a", (None, 2)) - 1  # warnings are errors
+    np.testing.assert_array_equal(found, [[np.nan, -1]])
+    assert numbers(np.array([[True]]), "a", (1, 1)).dtype == np.float64
+    for array, what in ((None, "none"), (np.ones((2, 2, 1)), "float64"), (np.ones((2, 3)), "float64"), (cell(1), "ob")):
+        with pytest.raises(AnnotationError, match=rf"a\.mat: a: expected numbers of shape \(N, 2\), found {what}"):
+            numbers(array, "a.mat: a", (None, 2))
 
 
 @pytest.mark.parametrize("version", ["4", "5", "7", "7.3"])

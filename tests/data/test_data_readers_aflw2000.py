@@ -86,7 +86,7 @@ def test_subsets_by_yaw(tmp_path: Path, degrees: float, subset: str) -> None:
 
 
 BAD = {
-    "no points": ({"Pose_Para": pose_para()}, r"pt3d_68 of shape \(3, 68\), found none"),
+    "no points": ({"Pose_Para": pose_para()}, r"pt3d_68: expected numbers of shape \(3, 68\), found none"),
     "few points": ({"pt3d_68": POINTS[:, :21], "Pose_Para": pose_para()}, r"found float32 \(3, 21\)"),
     "text": ({"pt3d_68": "text", "Pose_Para": pose_para()}, "pt3d_68"),
     "no pose": ({"pt3d_68": POINTS}, "seven numbers Pose_Para, found none"),

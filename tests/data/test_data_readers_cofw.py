@@ -128,7 +128,7 @@ def test_cofw_68_with_its_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"Points": np.ones((67, 2))}, r"Points of shape \(68, 2\), found float64 \(67, 2\)"),
+        ({"Points": np.ones((67, 2))}, r"Points: expected numbers of shape \(68, 2\), found float64 \(67, 2\)"),
         ({"Points": "text"}, "Points"),
         ({"Occ": np.ones((1, 67))}, "68 numbers Occ, found float64"),
         ({"Points": np.full((68, 2), np.nan)}, "finite"),
@@ -154,7 +154,10 @@ def test_what_is_no_cofw_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "COFW_test.mat"
     for arrays, message in (
         ({"other": np.ones((3, 3))}, "expected an array phisTr or phisT"),
-        ({"phisT": np.ones((3, 102))}, r"phisT of shape \(N, 87\), found float64 \(3, 102\)"),  # AFLW-LPFA's
+        (
+            {"phisT": np.ones((3, 102))},
+            r"phisT: expected numbers of shape \(N, 87\), found float64 \(3, 102\)",
+        ),  # AFLW-LPFA's
         ({"phisT": np.ones((3, 87)), "bboxesT": np.ones((2, 4))}, r"bboxesT: expected numbers of shape \(3, 4\)"),
     ):
         savemat(path, arrays)
