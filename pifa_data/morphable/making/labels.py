@@ -94,6 +94,6 @@ def _pose(face: Face, known: dict[str, np.ndarray]) -> np.ndarray:
     middle = np.median(face.landmarks[face.visibility > 0], axis=0)
     away = np.linalg.norm(faces[:, :2] + faces[:, 2:4] / 2 - middle, axis=1) / np.maximum(faces[:, 2], 1e-9)
     best = int(away.argmin())
-    # Angle by angle, roll turned round, as builtin was estimated; `readers.aflw.project_poses` is nearer to the truth, and
-    # would change yaw, which alone is used, by 0.6° (median; 3.8° for one face in ten).
+    # Angle by angle, roll turned round, as builtin was estimated. `readers.aflw.project_poses` is nearer to the truth;
+    # yaw, which alone is used, would be another by 0.6° (median), in one face of ten by more than 3.8°.
     return faces[best, 4:] * [1.0, 1.0, -1.0] if away[best] < NEAR else np.full(3, np.nan)
