@@ -244,7 +244,8 @@ class Store:
         version = self.attributes.get("schema_version")
         if version != SCHEMA_VERSION:
             raise StoreError(
-                f"{path}: expected a store of schema version {SCHEMA_VERSION}, found {version}; make it again with `pifa prep`"
+                f"{path}: expected a store of schema version {SCHEMA_VERSION}, found {version}; make it again with "
+                "`pifa prep`"
             )
         if not unfinished and not self.attributes.get("complete"):
             raise StoreError(f"{path}: the build is not finished; run the same `pifa prep` with --resume")
