@@ -17,6 +17,7 @@ from pifa_data.errors import AnnotationError, ImageError, StoreError
 from pifa_data.faces import Face, Skipped, refusal
 from pifa_data.fitting import Fitters
 from pifa_data.images import crop_image, read_image
+from pifa_data.readers import FORMATS, Format, parse_source
 from pifa_data.schemes import SCHEMES, Scheme, correspondence, get_scheme, leading_scheme, to_scheme, union_name
 from pifa_data.store import Store
 from pifa_model.batches import StoreRows
@@ -115,6 +116,8 @@ def run_eval(
         skipped = bad + _eval_faces(aligner, chosen, boxes, landmarks, batch_size, collected)
     if aligner.scheme != header.scheme:
         note += f", at the landmarks of {aligner.scheme} (trained with {header.scheme})"
+    if not is_store:
+        note += _as_papers_do(parse_source(target, FORMATS).format, normaliser)
     if not collected.predicted:
         first = f"; the first: {skipped[0].id}: {skipped[0].reason}" if skipped else ""
         raise AnnotationError(f"{target}: no face could be measured ({len(skipped)} skipped{first})")
@@ -156,6 +159,14 @@ def _subset_mask(subjects: list[str], header: Header, subset: str | None, target
     elif seen:
         note += f", {seen} of them of people that it trained on"
     return keep, note
+
+
+def _as_papers_do(fmt: Format, normaliser: str) -> str:
+    """A hint where the papers that use a data set measure otherwise, so that numbers are not compared across."""
+    if fmt.normaliser in ("", normaliser):
+        return ""
+    how = "mape" if fmt.normaliser == "mape" else f"--normaliser {fmt.normaliser}"
+    return f"; papers measure {fmt.name} by {how}"
 
 
 def _eval_store(

@@ -8,6 +8,15 @@ from typing import Any
 from pifa_data.errors import PifaError
 from pifa_data.readers import FORMATS, Format
 
+_MEASURED = {
+    "tight": "NME, --normaliser tight (the box around the labelled points)",
+    "box": "NME, --normaliser box (the data set's own box)",
+    "interocular": "NME, --normaliser interocular (the outer eye corners)",
+    "mape": "MAPE, pixels",
+    "": "",
+}
+"""How papers that use a data set measure, in the words of `pifa eval`."""
+
 _TRIED = {"originals": "tried on originals", "layout": "layout only, not yet tried on originals"}
 
 
@@ -36,6 +45,7 @@ def describe(fmt: Format) -> dict[str, Any]:
         "licence": fmt.licence,
         "citation": fmt.citation,
         "homepage": fmt.homepage,
+        "normaliser": fmt.normaliser,
     }
 
 
@@ -54,7 +64,7 @@ def overview(formats: Sequence[Format], *, whole: bool) -> str:
             if entries:
                 width = max(map(len, entries))
                 lines += ["", title, *(f"  {key:{width}}  {text}" for key, text in entries.items())]
-        about = {"licence": fmt.licence, "home page": fmt.homepage}
+        about = {"measured by": _MEASURED[fmt.normaliser], "licence": fmt.licence, "home page": fmt.homepage}
         lines += ["", *(f"{key:14} {text}" for key, text in about.items() if text)]
         if fmt.citation:
             lines += ["", fmt.citation]

@@ -345,4 +345,5 @@ FORMAT = Format(
   year={2011}
 }""",
     homepage="https://www.tugraz.at/institute/icg/research/team-bischof/lrs/downloads/aflw/",
+    normaliser="box",
 )

@@ -142,4 +142,5 @@ FORMAT = Format(
   year={2016}
 }""",
     homepage="http://mmlab.ie.cuhk.edu.hk/projects/compositional.html",
+    normaliser="box",
 )

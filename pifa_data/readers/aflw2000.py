@@ -142,4 +142,5 @@ FORMAT = Format(
   year = {2016}
 }""",
     homepage="http://www.cbsr.ia.ac.cn/users/xiangyuzhu/projects/3DDFA/main.htm",
+    normaliser="tight",
 )

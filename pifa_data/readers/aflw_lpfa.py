@@ -206,4 +206,5 @@ FORMAT = Format(
   year={2015}
 }""",
     homepage="http://cvlab.cse.msu.edu/project-pifa.html",
+    normaliser="box",
 )

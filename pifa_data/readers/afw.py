@@ -221,4 +221,5 @@ FORMAT = Format(
   year={2012}
 }""",
     homepage="https://www.ics.uci.edu/~xzhu/face/",
+    normaliser="mape",
 )

@@ -55,6 +55,8 @@ class Format:
         licence: what the owner allows, one sentence.
         citation: BibTeX of the paper to cite; empty for formats that belong to no data set.
         homepage: the owner's page.
+        normaliser: what papers that use it divide the error by: ``tight``, ``box`` or ``interocular`` of `pifa eval`,
+            or ``mape`` where they don't; empty if that is for each set in it to say.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Format:
     licence: str = ""
     citation: str = ""
     homepage: str = ""
+    normaliser: str = ""
 
 
 @dataclass(frozen=True)

@@ -201,4 +201,5 @@ FORMAT = Format(
   year = {2015}
 }""",
     homepage="https://data.caltech.edu/records/20099",
+    normaliser="interocular",
 )

@@ -277,4 +277,5 @@ FORMAT = Format(
   year={2020}
 }""",
     homepage="https://github.com/abhi1kumar/MERL-RAV_dataset",
+    normaliser="tight",
 )

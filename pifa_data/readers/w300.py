@@ -264,4 +264,5 @@ FORMAT = Format(
   year = {2016}
 }""",
     homepage="https://ibug.doc.ic.ac.uk/resources/300-W/",
+    normaliser="interocular",
 )

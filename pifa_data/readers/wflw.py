@@ -183,4 +183,5 @@ FORMAT = Format(
   year = {2018}
 }""",
     homepage="https://wywu.github.io/projects/LAB/WFLW.html",
+    normaliser="interocular",
 )

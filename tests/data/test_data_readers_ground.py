@@ -232,6 +232,7 @@ def test_every_format_has_its_papers(fmt: Format) -> None:
         assert split.text
         assert split.count is None or split.count > 0
     assert all(text for text in fmt.options.values())
+    assert fmt.normaliser in ("", "tight", "box", "interocular", "mape")
     assert set(fmt.options) == set(list(inspect.signature(fmt.read).parameters)[1:])
     if fmt.citation:
         assert re.match(r"@\w+\{[\w:.-]+,\n", fmt.citation)

@@ -19,6 +19,7 @@ from pifa_data.morphable import load_builtin
 from pifa_data.readers import FORMATS, read_faces
 from pifa_data.schemes import get_scheme
 from pifa_data.store import Store
+from pipelines.evaluate import _as_papers_do
 
 QUICK = ("--set", "network.hidden=8", "--set", "network.visualization.vertices=150", "--set", "training.round_steps=3")
 
@@ -135,6 +136,14 @@ def test_trained_on_the_union_and_measured_in_each_scheme(sources: Path, tmp_pat
         assert f"as they are: no {option[0]}" in refused.output
     note = pifa("eval", run, f"keypoints-csv:{sources / 'c'}", "--subset", "all").output
     assert "at the landmarks of afw6 (trained with ibug68+cofw29)" in note
+    assert "papers measure" not in note  # a table of one's own is in no paper
+
+
+def test_how_papers_measure_is_told_where_it_is_otherwise() -> None:
+    assert _as_papers_do(FORMATS["300w"], "tight") == "; papers measure 300w by --normaliser interocular"
+    assert _as_papers_do(FORMATS["300w"], "interocular") == ""
+    assert _as_papers_do(FORMATS["afw"], "box") == "; papers measure afw by mape"
+    assert _as_papers_do(FORMATS["yolo-pose"], "tight") == ""
 
 
 def test_faces_with_few_labels_are_measured_by_their_own_box(sources: Path, tmp_path: Path) -> None:
