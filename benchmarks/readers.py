@@ -18,17 +18,17 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 from scipy.io import savemat
 
 from pifa_data.faces import Face
 from pifa_data.readers import FORMATS, read_faces
 
-TREES = {"300w", "merl-rav"}
-"""A file a face, for which 20,000 faces a second are asked; 100,000 of the others, which have one file."""
-
-ASKED = {True: 20_000, False: 100_000}
+ASKED = {"300w": 20_000, "merl-rav": 20_000, "aflw2000": None, "yolo-pose": None}
+"""Faces a second: 20,000 of trees of .pts files, 100,000 of single files; nothing is asked of other trees."""
 TURNED = np.random.default_rng(0)
 
 
@@ -125,7 +125,6 @@ def dlib_xml(folder: Path, count: int) -> Path:
 
 
 def aflw(folder: Path, count: int) -> Path:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
     from aflw_database import make_database
 
     make_database(folder / "aflw.sqlite", count)
@@ -157,6 +156,48 @@ def aflw_lpfa(folder: Path, count: int) -> Path:
     return folder
 
 
+def aflw2000(folder: Path, count: int) -> Path:
+    for i, points in enumerate(faces_of(count, 68)):
+        pose = np.array([[0.1, 0.2, 0.3, 100, 100, 0, 1e-3]], np.float32)
+        deep = np.concatenate([points.T, points.T[:1]]).astype(np.float32)
+        savemat(folder / f"image{i:05}.mat", {"pt3d_68": deep, "Pose_Para": pose}, do_compression=True)
+    return folder
+
+
+def afw(folder: Path, count: int) -> Path:
+    rows = np.empty((count, 4), object)
+    one = np.empty((1, 1), object)
+    for i, points in enumerate(faces_of(count, 6)):
+        cells = [one.copy() for _ in range(3)]
+        for cell, value in zip(cells, (np.array([[1.0, 1], [900, 900]]), np.zeros((1, 3)), points), strict=True):
+            cell[0, 0] = value
+        rows[i] = [f"{i}.jpg", *cells]
+    savemat(folder / "anno.mat", {"anno": rows})
+    return folder
+
+
+def cofw(folder: Path, count: int) -> Path:
+    from matlab import write_mat73
+
+    points = faces_of(count, 29)
+    phis = np.concatenate([points[..., 0], points[..., 1], np.zeros((count, 29))], axis=1)
+    boxes = np.tile([100.0, 100, 800, 800], (count, 1))
+    return write_mat73(folder / "COFW_test_color.mat", {"phisT": phis, "bboxesT": boxes})
+
+
+def yolo_pose(folder: Path, count: int) -> Path:
+    for part in ("labels", "images"):
+        (folder / part).mkdir()
+    first = folder / "images" / "0.png"
+    cv2.imwrite(str(first), np.zeros((1000, 1000, 3), np.uint8))
+    for i, points in enumerate(faces_of(count, 68) / 1000):
+        values = " ".join(f"{x:.6f} {y:.6f} 2" for x, y in points)
+        (folder / "labels" / f"{i}.txt").write_text(f"0 0.5 0.5 0.8 0.8 {values}\n")
+        if i:
+            first.with_name(f"{i}.png").hardlink_to(first)
+    return folder
+
+
 BUILDERS: dict[str, Callable[[Path, int], Path]] = {
     "300w": w300,
     "merl-rav": merl_rav,
@@ -169,6 +210,10 @@ BUILDERS: dict[str, Callable[[Path, int], Path]] = {
     "aflw": aflw,
     "aflw-19": aflw_19,
     "aflw-lpfa": aflw_lpfa,
+    "afw": afw,
+    "cofw": cofw,
+    "aflw2000": aflw2000,
+    "yolo-pose": yolo_pose,
 }
 
 
@@ -202,7 +247,7 @@ def read(source: str) -> tuple[int, float, float]:
     return int(faces), float(seconds), float(kilobytes) / 1024
 
 
-def measure(name: str, count: int, times: int) -> dict[str, float]:
+def measure(name: str, count: int, times: int) -> dict[str, Any]:
     """One row of the table."""
     fmt = name.partition(" ")[0]
     with tempfile.TemporaryDirectory() as folder:
@@ -224,7 +269,7 @@ def measure(name: str, count: int, times: int) -> dict[str, float]:
         "microseconds": 1e6 * seconds / faces,
         "mebibytes": min(run[2] for run in runs),
         "bytes_per_further_face": 2**20 * (min(run[2] for run in runs) - small[2]) / (faces - small[0]),
-        "asked": ASKED[fmt in TREES],
+        "asked": ASKED.get(fmt, 100_000),
     }
 
 
@@ -235,6 +280,7 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))  # which make some of the files
     if unknown := set(options.formats) - set(BUILDERS):
         parser.error(f"no files are made of {', '.join(sorted(unknown))}; expected some of {', '.join(BUILDERS)}")
     unit = unit_seconds()
@@ -246,9 +292,9 @@ def main() -> None:
         row = measure(name, options.faces, options.times)
         row["of_float"] = 1e-6 * row["microseconds"] / unit
         results[name] = row
-        share = row["faces_per_second"] / row["asked"]
+        share = f"{row['faces_per_second'] / row['asked']:.2f}" if row["asked"] else "-"
         print(
-            f"| {name} | {row['points']} | {row['faces_per_second']:,.0f} | {share:.2f} | {row['microseconds']:.1f} "
+            f"| {name} | {row['points']} | {row['faces_per_second']:,.0f} | {share} | {row['microseconds']:.1f} "
             f"| {row['of_float']:.2f} | {row['mebibytes']:.0f} | {row['bytes_per_further_face']:.0f} |",
             flush=True,
         )
