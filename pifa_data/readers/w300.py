@@ -118,7 +118,7 @@ def read(path: Path, boxes: str | None = None) -> Iterator[Face | Skipped]:
 def _read_folder(
     root: Path, folder: str, stems: list[str], images: dict[str, str], boxes: str | None
 ) -> Iterator[Face | Skipped]:
-    part, above = _part_of(Path(folder))
+    part, above = _part_of(Path(folder), root)
     below = Path(folder).relative_to(root).as_posix()
     prefix = "" if below == "." else f"{below}/"
     box_of: dict[str, np.ndarray] = {}
@@ -150,10 +150,11 @@ def _read_folder(
         )
 
 
-def _part_of(folder: Path) -> tuple[Part, Path]:
-    """What a folder is by its name and those above it, and the folder that the set lies in."""
-    folder = folder.absolute()
-    near = [folder, *list(folder.parents)[:3]]
+def _part_of(folder: Path, root: Path) -> tuple[Part, Path]:
+    """What a folder is by its name and those above it, up to the one above ``root``, and where its set lies."""
+    folder, top = folder.absolute(), root.absolute().parent
+    # Farther up a name says nothing of the data: ibug may be whose home it is.
+    near = [place for place in (folder, *list(folder.parents)[:3]) if place == top or top in place.parents]
     found, at = find_part([place.name for place in near])
     if found is not None:
         return found, near[at].parent

@@ -44,6 +44,14 @@ LAYOUT = {
 }
 
 
+def test_folders_far_above_what_is_given_say_nothing(tmp_path: Path) -> None:
+    put(tmp_path / "ibug" / "mine" / "x" / "a.pts")
+    (own,) = faces_of(f"300w:{tmp_path / 'ibug' / 'mine' / 'x'}").values()
+    assert (own.split, own.subsets) == ("", ())
+    (found,) = faces_of(f"300w:{tmp_path / 'ibug'}").values()
+    assert found.subsets == ("challenging", "ibug")
+
+
 def test_protocols_and_photographs_by_the_folders(tmp_path: Path) -> None:
     for name in LAYOUT:
         put(tmp_path / f"{name}.pts")
