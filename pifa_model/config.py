@@ -78,7 +78,10 @@ class TrainingConfig(_Section):
 
     epochs: Positive = 2.0
     batch_size: Count = 32
-    precision: Annotated[Literal["32", "bf16", "16"], BeforeValidator(str)] = "32"
+    precision: Annotated[Literal["auto", "32", "bf16", "16"], BeforeValidator(str)] = Field(
+        default="32",
+        description="arithmetic of the convolutions; `auto` is bf16 where the device computes in it, else 32",
+    )
     clip: Positive = Field(default=1.0, description="largest norm of the gradient")
     mirror: Share = Field(
         default=0.5, description="probability that a crop is flipped, with the fit of its mirrored labels"

@@ -27,6 +27,15 @@ def pick_device(name: str) -> str:
     return name
 
 
+def computes_bf16(device: str) -> bool:
+    """Whether a device has instructions for bfloat16; without them PyTorch emulates it, 3 times as slow as float32."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # PyTorch has no public way to ask; an older or newer one that lacks these trains in float32.
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
+
+
 def checkpoint_file(name: str, registry: str | None = None) -> Path:
     """The weights' file that ``name`` means; a zoo name is fetched and verified.
 

@@ -29,7 +29,7 @@ from pifa_model.config import Config
 from pifa_model.losses import AlignmentLoss, parameter_weights
 from pifa_model.network import Network
 from pifa_model.shape import Landmarks
-from pipelines.checkpoints import pick_device
+from pipelines.checkpoints import computes_bf16, pick_device
 from pipelines.progress import progress
 
 log_people = logging.getLogger("pifa.train")
@@ -84,6 +84,9 @@ def run_training(
     device = pick_device(device)
     if device == "cpu" and config.training.precision == "16":
         raise ConfigError("training.precision 16: CPUs have no float16 convolutions; use bf16 or 32")
+    if config.training.precision == "auto":  # what was chosen is part of the run, which goes on with it
+        training = config.training.model_copy(update={"precision": "bf16" if computes_bf16(device) else "32"})
+        config = config.model_copy(update={"training": training})
     data = StoreRows(Store(store_path))
     split = split_subjects(data.subjects, config.training.val_fraction, config.training.seed)
     if config.training.val_fraction > 0 and not split.val_subjects:

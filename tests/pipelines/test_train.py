@@ -21,6 +21,7 @@ from pifa_data.store import Store
 from pifa_model.batches import StoreRows
 from pifa_model.checkpoint import read_header
 from pifa_model.config import Config, load_config
+from pipelines.checkpoints import computes_bf16
 from pipelines.train import run_training, split_subjects
 
 SETTINGS = (
@@ -180,6 +181,17 @@ def test_overwrite_keeps_the_old_run_until_the_settings_are_known_to_be_good(
     with pytest.raises(ConfigError, match="float16"):
         run_training(small_store, tmp_path / "new", config("training.precision=16"), device="cpu")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(("native", "expected"), [(True, "bf16"), (False, "32")])
+def test_the_precision_follows_the_processor_and_is_kept(
+    small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, native: bool, expected: str
+) -> None:
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: native)
+    assert computes_bf16("cpu") is native
+    run_training(small_store, tmp_path / "run", config("training.precision=auto"), device="cpu")
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["training"]["precision"] == expected
 
 
 def test_one_person_alone_cant_be_held_out() -> None:
