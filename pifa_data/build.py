@@ -159,7 +159,9 @@ def tight_boxes(
         params: ``(F, 8 + K)`` fits, image pixels.
     """
     if faces[0].scheme == scheme:
-        return np.stack([tight_box(face.landmarks, seen) for face, seen in zip(faces, visibility, strict=True)])
+        nothing = np.full(4, np.nan)  # where every label is a slip
+        pairs = zip(faces, visibility, strict=True)
+        return np.stack([tight_box(face.landmarks, seen) if seen.any() else nothing for face, seen in pairs])
     boxes = np.empty((len(faces), 4))
     for f, face in enumerate(faces):
         points = landmarks_of(fitters.model, scheme, params[f : f + 1], face.kind)[0]

@@ -237,3 +237,13 @@ def test_what_the_data_set_says_is_kept(faces: list[Face], fitters: Fitters) -> 
     made = build_rows([replace(faces[0], box=box, pose=pose), faces[1]], CONFIG, fitters)
     np.testing.assert_array_equal(made.faces["dataset_box"], np.stack([box, np.full(4, np.nan)]).astype(np.float32))
     np.testing.assert_array_equal(made.faces["dataset_pose"], np.stack([pose, np.full(3, np.nan)]).astype(np.float32))
+
+
+def test_a_face_of_nothing_but_slips_fails_alone(
+    faces: list[Face], fitters: Fitters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = np.stack([np.zeros(68), faces[1].visibility]).astype(np.uint8)
+    monkeypatch.setattr("pifa_data.build.without_slips", lambda *arguments: seen)
+    made = build_rows(faces[:2], CONFIG, fitters)
+    assert list(made.failures) == [0]
+    assert made.crops["valid"].tolist() == [False] * 3 + [True] * 3

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from command_line import pifa
 from originals import mapping_file, spread, write_surrey
 
-from cli import main
 from pifa_data.errors import MorphableError
 from pifa_data.morphable import MorphableModel, load_builtin
 from pifa_data.store import Store
@@ -24,10 +22,6 @@ from pipelines.sources import find_model, find_model_by_fingerprint, model_folde
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIFA_HOME", str(tmp_path / "home"))
-
-
-def pifa(*arguments: Any) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def test_it_is_listed_without_an_import() -> None:

@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from command_line import pifa
 from html_page import Page
 from synthetic import make_samples, project_landmarks
 
-from cli import main
 from pifa_data.build import fit_faces
 from pifa_data.camera import pose_angles, project
 from pifa_data.errors import AnnotationError, PifaError
@@ -34,10 +33,6 @@ COLUMNS = {
     *("converged", "plausible", "plausibility", "dof"),
 }
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>&amp;\u202e{{ 7 * 7 }}.jpg"
-
-
-def pifa(*arguments: Any) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def load(path: Path) -> dict[str, np.ndarray]:

@@ -13,11 +13,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from command_line import pifa
 from html_page import Page
 from synthetic import make_samples
 
-from cli import main
 from pifa_data.camera import pose_angles
 from pifa_data.errors import AnnotationError
 from pifa_data.faces import Face, Skipped
@@ -32,10 +31,6 @@ from pipelines.inspect_survey import EvenSample, general
 from pipelines.inspect_text import as_text
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>&amp;\u202e{{ 7 * 7 }}"
-
-
-def pifa(*arguments: Any) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def listed(summary: dict[str, Any], kind: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from command_line import QUICK, good, pifa
 
 from cli import main
 from pifa_data.faces import Face
@@ -21,17 +21,6 @@ EVAL_KEYS = {
     *("faces", "normaliser", "nme", "nme_per_block", "nme_initial", "nme_interocular", "failure_rate_8", "auc_8"),
     *("mape", "nme_by_yaw", "visibility_accuracy", "ms_per_face"),
 }
-QUICK = ("--set", "network.hidden=8", "--set", "network.visualization.vertices=150", "--set", "training.round_steps=3")
-
-
-def pifa(*arguments: Any) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def good(*arguments: Any) -> Result:
-    result = pifa(*arguments)
-    assert result.exit_code == 0, result.output
-    return result
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,12 @@ import csv
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from command_line import QUICK, good, pifa
 
-from cli import main
 from pifa_data.faces import Face
 from pifa_data.fitting import LandmarkFitter, landmarks_of
 from pifa_data.morphable import load_builtin
@@ -20,18 +19,6 @@ from pifa_data.readers import FORMATS, read_faces
 from pifa_data.schemes import get_scheme
 from pifa_data.store import Store
 from pipelines.evaluate import _as_papers_do
-
-QUICK = ("--set", "network.hidden=8", "--set", "network.visualization.vertices=150", "--set", "training.round_steps=3")
-
-
-def pifa(*arguments: Any) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def good(*arguments: Any) -> Result:
-    result = pifa(*arguments)
-    assert result.exit_code == 0, result.output
-    return result
 
 
 @pytest.fixture(scope="module")
