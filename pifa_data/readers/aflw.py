@@ -21,7 +21,9 @@ forward, right, up: yaw turns last, whereas in the project's order it turns firs
 
 from __future__ import annotations
 
+import functools
 import itertools
+import operator
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,16 +123,9 @@ def images_folder(file: Path) -> str:
 
 def face_rows(database: Database) -> Iterator[Row]:
     """Stream one row a face: number, path, width, height, x, y, w, h, yaw, pitch, roll, file_id; None where missing."""
-    rows = database.rows(_FACES)
-    kept = next(rows, None)
-    for row in rows:
-        if row[0] != kept[0]:  # type: ignore[index]
-            yield kept  # type: ignore[misc]
-            kept = row
-        elif repr(row) < repr(kept):  # two boxes of one face: the same one always, whatever SQLite's plan
-            kept = row
-    if kept is not None:
-        yield kept
+    # Where a face has two boxes, it is the same one always, whatever SQLite's plan.
+    for _, same in itertools.groupby(database.rows(_FACES), operator.itemgetter(0)):
+        yield functools.reduce(lambda kept, row: row if repr(row) < repr(kept) else kept, same)
 
 
 def project_poses(angles: np.ndarray) -> np.ndarray:
