@@ -114,11 +114,10 @@ def stream_faces(
         PifaError: ``where`` is no such expression.
     """
     chosen = None if where is None else parse_where(where)
-    parsed = parse_sources(sources)
     seen = Names()
-    for source, name in zip(parsed, sources, strict=True):
+    for source in parse_sources(sources):
         own = Names() if len(sources) > 1 else seen
-        for face in read_faces(name, FORMATS, split=split, limit=limit, where=chosen, fittable=fittable):
+        for face in read_faces(source, FORMATS, split=split, limit=limit, where=chosen, fittable=fittable):
             if isinstance(face, Face):
                 if not own.add(face.id):
                     face = Skipped(face.id, "a face of this name was there before")

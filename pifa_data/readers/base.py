@@ -75,8 +75,9 @@ class Format:
 
 @dataclass(frozen=True)
 class Source:
-    """A data source as a user names it, taken apart."""
+    """A data source, taken apart; ``name`` is what the user calls it."""
 
+    name: str
     format: Format
     path: Path
     options: Mapping[str, str]
@@ -96,7 +97,7 @@ def parse_source(source: str, formats: Mapping[str, Format]) -> Source:
     name, colon, rest = source.partition(":")
     if colon and name in formats:
         path, options = _split_options(rest, formats[name])
-        return Source(formats[name], path, options)
+        return Source(source, formats[name], path, options)
     path = Path(source)
     if not exists(path):
         known = ", ".join(formats)
@@ -105,7 +106,7 @@ def parse_source(source: str, formats: Mapping[str, Format]) -> Source:
     if len(found) != 1:
         what = " and ".join(fmt.name for fmt in found) or "no known format"
         raise AnnotationError(f"{source}: looks like {what}; name it as FORMAT:{source} (see `pifa formats`)")
-    return Source(found[0], path, {})
+    return Source(source, found[0], path, {})
 
 
 def _split_options(text: str, fmt: Format) -> tuple[Path, dict[str, str]]:
@@ -136,7 +137,7 @@ def exists(path: Path) -> bool:
 
 
 def read_faces(
-    source: str,
+    source: str | Source,
     formats: Mapping[str, Format],
     *,
     split: str | None = None,
@@ -147,7 +148,7 @@ def read_faces(
     """Stream the checked faces of a source; unusable ones come as ``Skipped`` with the reason.
 
     Args:
-        source: ``FORMAT:PATH[,OPTION=VALUE…]`` or a path.
+        source: ``FORMAT:PATH[,OPTION=VALUE…]`` or a path, or what was made of it.
         formats: the formats by name.
         split: only faces of this split or subset.
         limit: only the first so many faces, skipped ones counted.
@@ -157,10 +158,10 @@ def read_faces(
     Raises:
         AnnotationError: the source can't be read at all, or has no split of that name.
     """
-    parsed = parse_source(source, formats)
+    parsed = parse_source(source, formats) if isinstance(source, str) else source
     known = parsed.format.splits
     if split is not None and known and split not in known:
-        raise AnnotationError(f"{source}: no split {split!r}; {parsed.format.name} has {', '.join(known)}")
+        raise AnnotationError(f"{parsed.name}: no split {split!r}; {parsed.format.name} has {', '.join(known)}")
     return itertools.islice(_selected(_checked(parsed.read(), fittable), split, where), limit)
 
 
