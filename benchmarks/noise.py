@@ -29,8 +29,8 @@ import numpy as np
 from scipy.optimize import brentq
 from threadpoolctl import threadpool_limits
 
-from pifa_data.camera import decompose, project
-from pifa_data.fitting import Fits, LandmarkFitter, silhouette
+from pifa_data.camera import decompose
+from pifa_data.fitting import Fits, LandmarkFitter, landmarks_of
 from pifa_data.fitting.fitter import FREEDOM, WEIGHT_OF_OCCLUDED, _State, label_weights
 from pifa_data.morphable import MorphableModel
 from pipelines.sources import find_model, load_faces
@@ -139,14 +139,9 @@ def redrawn(model: MorphableModel, batch: Batch, fits: Fits, sigma: float, freed
     """The faces' labels drawn anew: the same cameras and visibility, coefficients of the prior, known noise."""
     rng = np.random.default_rng(seed)
     cameras = fits.cameras
-    contour, points = model.contours.get(batch.scheme), np.empty_like(batch.points)
-    for i, one in enumerate(cameras):
-        p = rng.normal(size=model.n_coefficients)
-        points[i] = project(model.vertices(p, model.landmarks[batch.scheme]), one)
-        if contour and batch.kind == "2d":
-            lines = project(model.vertices(p, contour.vertices.ravel()), one).reshape(*contour.vertices.shape, 2)
-            chosen = silhouette(lines[None], cameras[i : i + 1], contour.side)[0]
-            points[i, contour.points] = lines[np.arange(len(chosen)), chosen]
+    shapes = rng.normal(size=(len(cameras), model.n_coefficients))
+    params = np.concatenate([cameras.reshape(-1, 8), shapes], axis=1)
+    points = landmarks_of(model, batch.scheme, params, batch.kind)
     # The t distribution of two coordinates: a Gaussian over one χ of both.
     spread = np.sqrt(freedom / rng.chisquare(freedom, points.shape[:2])) if np.isfinite(freedom) else 1.0
     spread = spread * np.choose(batch.visibility, [0.0, WEIGHT_OF_OCCLUDED**-0.5, 1.0])
