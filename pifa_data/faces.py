@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pifa_data.errors import AnnotationError
-
 LARGEST_COORDINATE = 1e6
 """Pixels. No image decodes to more; a label beyond it is damage, and its square would spoil float32."""
 
@@ -163,22 +161,12 @@ def _bad_box(box: np.ndarray | None) -> str | None:
     return None if sound else "the face box has no area, or lies far away"
 
 
-def check_face(face: Face) -> Face:
-    """Give the face back if its labels can be fitted.
-
-    Raises:
-        AnnotationError: no fit is possible (see ``refusal``), or the face box has no area.
-    """
-    reason = refusal(face.landmarks, face.visibility) or unreadable(face)
-    if reason is not None:
-        raise AnnotationError(f"{face.id}: {reason}")
-    return face
-
-
 def check_faces(faces: list[Face], *, fittable: bool = True) -> list[str | None]:
-    """The reason why a face can't be used, or None, for each of ``faces``: ``check_face``, a block at a time.
+    """The reason why a face can't be used, or None, for each of ``faces``, which are checked a block at a time.
 
-    Without ``fittable`` a face passes that can be measured, though not fitted (see ``unreadable``).
+    Args:
+        fittable: whether their labels have to be enough for a fit (see ``refusal``), or to be measured at least (see
+            ``unreadable``).
     """
     good = np.zeros(len(faces), bool)
     counts: dict[int, list[int]] = {}

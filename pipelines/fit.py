@@ -241,7 +241,7 @@ def _fit_batch(faces: list[Face]) -> FittedBatch:
 
 
 def fit_batch(faces: list[Face], fitter: LandmarkFitter) -> FittedBatch:
-    """Fit faces that passed ``check_face``; one that gives no finite numbers even so is refused, not the batch."""
+    """Fit faces that passed ``check_faces``; one that gives no finite numbers even so is refused, not the batch."""
     tried = list(range(len(faces)))
     try:
         fits = fit_faces(faces, fitter)

@@ -6,7 +6,7 @@ import numpy as np
 
 from pifa_data.errors import MorphableError
 from pifa_data.morphable.model import Contour, MorphableModel
-from pifa_data.schemes import correspondence, members
+from pifa_data.schemes import members
 from pifa_data.schemes.composite import SIGN
 
 
@@ -56,8 +56,3 @@ def contour_of(model: MorphableModel, scheme: str) -> Contour | None:
         ),
         side=np.concatenate([contour.side for contour in found]),
     )
-
-
-def shared_points(source: str, target: str) -> int:
-    """How many places two schemes have in common."""
-    return int((correspondence(source, target) >= 0).sum())

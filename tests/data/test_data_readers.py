@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pifa_data.errors import AnnotationError
-from pifa_data.faces import Face, Skipped, check_face
+from pifa_data.faces import Face, Skipped, check_faces
 from pifa_data.readers import FORMATS, parse_source, read_faces
 from pifa_data.readers.w300 import read_pts
 from pifa_data.schemes import SCHEMES, Scheme
@@ -209,19 +209,19 @@ def test_limit_reads_no_further(tmp_path: Path) -> None:
     assert len(list(read_faces(f"keypoints-csv:{tmp_path}", FORMATS, limit=2))) == 2
 
 
-def test_check_face_counts_labelled_points_only(tmp_path: Path) -> None:
+def test_checks_count_labelled_points_only(tmp_path: Path) -> None:
     (face,) = read(tmp_path, GOOD)
     assert isinstance(face, Face)
     visibility = np.zeros(68, np.uint8)
     visibility[:6] = 1
     holes = np.where(visibility[:, None] > 0, POINTS, np.nan)
-    assert check_face(replace(face, landmarks=holes, visibility=visibility)).id == face.id
+    assert check_faces([replace(face, landmarks=holes, visibility=visibility)]) == [None]
     visibility[0] = 0
-    with pytest.raises(AnnotationError, match="at least 6 labelled points, found 5"):
-        check_face(replace(face, visibility=visibility))
+    (reason,) = check_faces([replace(face, visibility=visibility)])
+    assert "at least 6 labelled points, found 5" in str(reason)
     for box in ([1, 2, 1, 4], [1, 2, 3, np.nan], [5, 2, 3, 4]):
-        with pytest.raises(AnnotationError, match="no area"):
-            check_face(replace(face, box=np.array(box, dtype=float)))
+        (reason,) = check_faces([replace(face, box=np.array(box, dtype=float))])
+        assert "no area" in str(reason)
 
 
 def test_the_real_faces(shared_data: Path) -> None:
