@@ -190,7 +190,7 @@ def fit(sources: tuple[str, ...], out: Path, as_json: bool, **options: Any) -> N
 
 @main.command()
 @click.argument("sources", nargs=-1, required=True)
-@click.option("--store", required=True, type=_FILE, help="Folder of the new Zarr store.")
+@click.option("--store", required=True, help="The new Zarr store: a folder, or a URL as s3://bucket/name.")
 @click.option("--morphable", **_MODEL)
 @click.option("--copies", default=20, show_default=True, type=click.IntRange(1, 1000), help="Crops a face.")
 @click.option("--size", default=114, show_default=True, type=click.IntRange(32, 1024), help="Side of a crop, pixels.")
@@ -202,6 +202,16 @@ def fit(sources: tuple[str, ...], out: Path, as_json: bool, **options: Any) -> N
 @click.option("--jitter", help="SHIFT,SCALE: noise of the box's centre and of its sides (default 0.05,0.05).")
 @click.option("--landmarks", type=click.Choice(["2d", "3d"]), help="Landmark kind, if the source's own is wrong.")
 @click.option("--scheme", help="Landmark scheme of the store: a name, or union (default: that of the faces).")
+@click.option("--mirror", is_flag=True, help="As many copies again, flipped left to right.")
+@click.option(
+    "--layout",
+    default="crops",
+    show_default=True,
+    type=click.Choice(["crops", "faces"]),
+    help="Crops, or one larger crop a face that they are cut from while training: a twelfth of the space.",
+)
+@click.option("--shard-faces", type=click.IntRange(1, 65536), help="Faces a shard (default 128).")
+@click.option("--images", metavar="FOLDER|URL", help="Where the images are, if not beside the labels; also s3://….")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 4096), help="Local worker processes.")
 @click.option("--scheduler", help="Address of a running Dask scheduler, as tcp://host:8786.")
 @click.option("--split", help="Only faces of this split or subset of the data set.")
@@ -211,13 +221,14 @@ def fit(sources: tuple[str, ...], out: Path, as_json: bool, **options: Any) -> N
 @click.option("--overwrite", is_flag=True, help="Replace an existing store.")
 @click.option("--strict", is_flag=True, help="Stop at the first face that can't be used.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def prep(sources: tuple[str, ...], store: Path, as_json: bool, **options: Any) -> None:
+def prep(sources: tuple[str, ...], store: str, as_json: bool, **options: Any) -> None:
     """Fit, crop and jitter the faces of SOURCES into a new Zarr STORE.
 
     \b
     Example:
       pifa prep keypoints-csv:faces --store S.zarr --copies 20
       pifa prep 300w:300W wflw:WFLW --store S.zarr --split train --scheme union
+      pifa prep 300w:300W --store s3://bucket/S.zarr --scheduler tcp://head:8786 --layout faces
     """
     if options["resume"] and options["overwrite"]:
         raise click.UsageError("--resume and --overwrite exclude each other")
@@ -225,9 +236,11 @@ def prep(sources: tuple[str, ...], store: Path, as_json: bool, **options: Any) -
     from pipelines.prep import run_prep
 
     config: dict[str, Any] = {
-        key: options.pop(key) for key in ("copies", "size", "seed", "boxes", "landmarks", "scheme")
+        key: options.pop(key) for key in ("copies", "size", "seed", "boxes", "landmarks", "scheme", "mirror", "layout")
     }
-    grow, jitter = options.pop("grow"), options.pop("jitter")
+    grow, jitter, shard_faces = (options.pop(key) for key in ("grow", "jitter", "shard_faces"))
+    if shard_faces is not None:
+        config["shard_faces"] = shard_faces
     if config["size"] % 2:
         raise click.BadParameter("expected an even number: later blocks see half of it", param_hint="--size")
     if grow is not None:
@@ -266,9 +279,9 @@ def store() -> None:
 
 
 @store.command("info")
-@click.argument("path", type=_FILE)
+@click.argument("path", metavar="STORE")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def store_info(path: Path, as_json: bool) -> None:
+def store_info(path: str, as_json: bool) -> None:
     """Counts, settings and origin of a store.
 
     \b
@@ -291,8 +304,8 @@ def store_info(path: Path, as_json: bool) -> None:
 
 
 @store.command("verify")
-@click.argument("path", type=_FILE)
-def store_verify(path: Path) -> None:
+@click.argument("path", metavar="STORE")
+def store_verify(path: str) -> None:
     """Read every shard and compare it with the manifest.
 
     \b
@@ -309,10 +322,35 @@ def store_verify(path: Path) -> None:
     click.echo(f"{path}: every array is as built")
 
 
+@store.command("repair")
+@click.argument("path", metavar="STORE")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 4096), help="Local worker processes.")
+@click.option("--scheduler", help="Address of a running Dask scheduler, as tcp://host:8786.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def store_repair(path: str, as_json: bool, **options: Any) -> None:
+    """Check a store and build again just what is damaged or missing.
+
+    The sources are read again: run it in the folder where the store was built.
+
+    \b
+    Example:
+      pifa store repair S.zarr
+    """
+    from pipelines.repair import repair_store
+
+    repair = repair_store(path, **options)
+    if as_json:
+        _print_json(repair.as_json())
+        return
+    for problem in repair.problems:
+        click.echo(f"{path}: {problem}", err=True)
+    click.echo(f"{path}: {repair}")
+
+
 @store.command("report")
-@click.argument("path", type=_FILE)
+@click.argument("path", metavar="STORE")
 @click.option("--out", required=True, type=_FILE, help="PNG to write.")
-def store_report(path: Path, out: Path) -> None:
+def store_report(path: str, out: Path) -> None:
     """Draw crops with labels and fitted meshes: worst fits, turned heads, others.
 
     \b
@@ -326,7 +364,7 @@ def store_report(path: Path, out: Path) -> None:
 
 
 @main.command()
-@click.argument("stores", nargs=-1, required=True, type=_FILE)
+@click.argument("stores", nargs=-1, required=True)
 @click.option("--out", required=True, type=_FILE, help="Run folder.")
 @click.option("--preset", default="compact", show_default=True, help="compact, paper, or a .toml file.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting, as optimizer.name=sgd.")
@@ -339,7 +377,7 @@ def store_report(path: Path, out: Path) -> None:
 @click.option("--overwrite", is_flag=True, help="Replace an existing run.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def train(
-    stores: tuple[Path, ...],
+    stores: tuple[str, ...],
     out: Path,
     preset: str,
     settings: tuple[str, ...],

@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from pifa_data.boxes import GROW, JITTER_SCALE, JITTER_SHIFT, box_size, face_rng, jitter_box, square_of, tight_box
-from pifa_data.camera import crop_camera, decompose, pose_angles
+from pifa_data.boxes import GROW, JITTER_SCALE, JITTER_SHIFT, Square, box_size, face_rng, jitter_box, square_of
+from pifa_data.camera import pose_angles
+from pifa_data.crop_rows import crop_landmarks, crop_params, flip_landmarks, mirror_params
 from pifa_data.errors import AnnotationError, ImageError
 from pifa_data.faces import Face
-from pifa_data.fitting import Fits, Fitters, LandmarkFitter, landmarks_of
-from pifa_data.images import CropSource, read_image
-from pifa_data.schemes import get_scheme, leading_scheme, to_scheme
-
-OUTSIDE = 0.5
-"""Share of labelled points outside the image beyond which labels and image do not belong together."""
-
-FAR = 0.5
-"""How far outside a single point may be, as a share of the image's side; farther is a slip, not a guess."""
-
-SMALLEST_FACE = 4.0
-"""Pixels, √(w·h) of the box: a crop of less shows no face, but labels in other units than pixels can be so small."""
-
-WILD = 15.0
-"""Distance of a label from its fitted point, in units of the scheme's noise, beyond which it is a slip and not a label:
-it would spoil the box, the crop and the loss. It is an eighth of the face; 8 labels of ytf68's 224,536 (of two faces)
-and 0.06 % of MERL-RAV's are as far."""
-
-WORST_FIT = 25.0
-"""Percent of the tight box. Of ytf68's 3,302 faces all but one fit within 2.5 %, and that one within 8 %; labels of no
-face at all give 30 % and more. A single slipped point is let go by the fit and hardly shows here."""
+from pifa_data.fitting import Fitters
+from pifa_data.images import CropSource, read_images
+from pifa_data.labels import SMALLEST_FACE, WORST_FIT, Fitted, check_inside, fit_labels
+from pifa_data.schemes import get_scheme
+from pifa_data.store import FACES_A_SHARD, TEXTS, Layout
+from pifa_data.urls import join
 
 
 @dataclass(frozen=True)
@@ -47,6 +34,9 @@ class PrepConfig:
         grow: side of the crop over √(w·h) of the box.
         jitter_shift, jitter_scale: see ``jitter_box``.
         landmarks: ``2d``, ``3d``, or None for what each face's reader says.
+        mirror: as many copies again, flipped left to right, with the fit of the mirrored labels.
+        layout: ``crops``, or ``faces``: one larger crop a face, from which the copies are cut when they are read.
+        shard_faces: faces a shard, a multiple of 64 where chunks shall be whole.
     """
 
     scheme: str | None = None
@@ -58,176 +48,80 @@ class PrepConfig:
     jitter_shift: float = JITTER_SHIFT
     jitter_scale: float = JITTER_SCALE
     landmarks: str | None = None
+    mirror: bool = False
+    layout: str = "crops"
+    shard_faces: int = FACES_A_SHARD
+
+    @property
+    def rows_a_face(self) -> int:
+        """Crops a face, mirrored ones counted."""
+        return self.copies * (2 if self.mirror else 1)
 
     def as_dict(self) -> dict:
         return asdict(self)
 
+    def layout_of(self, faces: int, params: int, text_widths: dict[str, int]) -> Layout:
+        """The sizes of a store of so many faces; ``scheme`` must be known."""
+        return Layout(
+            faces=faces,
+            copies=self.rows_a_face,
+            size=self.size,
+            points=len(get_scheme(str(self.scheme))),
+            params=params,
+            text_widths={name: max(1, text_widths[name]) for name in TEXTS},
+            kind=self.layout,
+            shard_faces=self.shard_faces,
+        )
+
 
 @dataclass(frozen=True)
 class Rows:
-    """Crops and face table of one shard, arrays named as in the store (see ``store.py``)."""
+    """The columns of one shard, named as in the store.
+
+    Attributes:
+        crops: columns outside the face table.
+        faces: columns of the face table.
+        failures: position of a face that failed, and why; its rows are not valid.
+    """
 
     crops: dict[str, np.ndarray]
     faces: dict[str, np.ndarray]
     failures: dict[int, str]
-    """Position of a face that failed, and why; its rows are not valid."""
 
 
-def fit_faces(faces: list[Face], fitter: LandmarkFitter, mirrored: bool = False) -> Fits:
-    """Fit each face by its own landmark kind.
-
-    With ``mirrored``, x is turned over to −x and each label takes its mirror image's number: the labels of the
-    flipped image, in the frame where the flip is about x = 0.
-    """
-    landmarks = np.stack([face.landmarks for face in faces])
-    visibility = np.stack([face.visibility for face in faces])
-    if mirrored:
-        order = get_scheme(faces[0].scheme).mirror
-        landmarks, visibility = landmarks[:, order] * [-1.0, 1.0], visibility[:, order]
-    kinds = np.array([face.kind for face in faces])
-    rows: dict[str, np.ndarray] = {}
-    for kind in np.unique(kinds):
-        at = np.flatnonzero(kinds == kind)
-        fits = fitter.fit(landmarks[at], visibility[at], str(kind))
-        for field in fields(Fits):
-            part = getattr(fits, field.name)
-            rows.setdefault(field.name, np.empty((len(faces), *part.shape[1:]), part.dtype))[at] = part
-    return Fits(**rows)
-
-
-def without_slips(faces: list[Face], fits: Fits, fitter: LandmarkFitter) -> np.ndarray:
-    """Visibility ``(F, L)`` uint8 of the labels, 0 for those that lie ``WILD`` from where the fit has them."""
-    visibility = np.stack([face.visibility for face in faces])
-    away = np.linalg.norm(np.stack([face.landmarks for face in faces]) - fits.landmarks, axis=2)
-    return np.where(is_slip(away, fits.cameras, fitter), 0, visibility).astype(np.uint8)
-
-
-def is_slip(away: np.ndarray, cameras: np.ndarray, fitter: LandmarkFitter) -> np.ndarray:
-    """``(F, L)`` bool: labels that lie ``away`` from where the fit has them (pixels) by ``WILD`` and more."""
-    scale, _, _ = decompose(cameras)
-    # Not "~(away <= …)": a fit that failed (NaN) says nothing of the labels.
-    return away > WILD * (fitter.sigma * scale)[:, None]
-
-
-@dataclass(frozen=True)
-class _Fitted:
-    """Fits of F faces, and their labels in the store's scheme."""
-
-    params: np.ndarray
-    params_mirrored: np.ndarray
-    nme: np.ndarray
-    nme_mirrored: np.ndarray
-    landmarks: np.ndarray
-    visibility: np.ndarray
-    tight: np.ndarray
-
-
-def _fit(faces: list[Face], scheme: str, fitters: Fitters) -> _Fitted:
-    """Fit each face in its own scheme, let go of slips, and bring labels and tight box to the store's ``scheme``."""
-    rows: dict[str, np.ndarray] = {}
-    for own in sorted({face.scheme for face in faces}):
-        at = [f for f, face in enumerate(faces) if face.scheme == own]
-        part, fitter = [faces[f] for f in at], fitters(own)
-        fits, mirrored = fit_faces(part, fitter), fit_faces(part, fitter, mirrored=True)
-        labels = np.stack([face.landmarks for face in part])
-        seen = without_slips(part, fits, fitter)
-        landmarks, visibility = to_scheme(labels, seen, own, scheme)
-        found = {
-            "params": fits.params,
-            "params_mirrored": mirrored.params,
-            "nme": fits.nme,
-            "nme_mirrored": mirrored.nme,
-            "landmarks": landmarks,
-            "visibility": visibility,
-            "tight": tight_boxes(part, seen, fits.params, leading_scheme(scheme), fitters),
-        }
-        for name, array in found.items():
-            rows.setdefault(name, np.empty((len(faces), *array.shape[1:]), array.dtype))[at] = array
-    return _Fitted(**rows)
-
-
-def tight_boxes(
-    faces: list[Face], visibility: np.ndarray, params: np.ndarray, scheme: str, fitters: Fitters
-) -> np.ndarray:
-    """The box around each face's landmarks, of faces of one scheme: ``(F, 4)`` float64 pixels.
-
-    Around the labels, where the face has those of ``scheme``; of another scheme's (which may have no jaw, or have ears)
-    around the fitted points of ``scheme``, so that a box means the same crop on every face.
+def build_rows(
+    faces: list[Face], config: PrepConfig, fitters: Fitters, root: str | Path = "", order: np.ndarray | None = None
+) -> Rows:
+    """Everything a store holds of ``faces`` but texts.
 
     Args:
-        visibility: ``(F, L)`` uint8, which labels count.
-        params: ``(F, 8 + K)`` fits, image pixels.
-    """
-    if faces[0].scheme == scheme:
-        nothing = np.full(4, np.nan)  # where every label is a slip
-        pairs = zip(faces, visibility, strict=True)
-        return np.stack([tight_box(face.landmarks, seen) if seen.any() else nothing for face, seen in pairs])
-    boxes = np.empty((len(faces), 4))
-    for f, face in enumerate(faces):
-        points = landmarks_of(fitters.model, scheme, params[f : f + 1], face.kind)[0]
-        boxes[f] = tight_box(points, np.ones(len(points)))
-    return boxes
-
-
-def build_rows(faces: list[Face], config: PrepConfig, fitters: Fitters, root: Path = Path()) -> Rows:
-    """Everything a store holds of ``faces``: F·copies crop rows, face by face, and F rows of the face table.
-
-    Relative image paths are looked up from ``root``.
+        root: folder or URL that relative image paths are told from.
+        order: where each crop row goes, of the rows face by face; where they are if None.
     """
     if config.landmarks is not None:
         faces = [replace(face, kind=config.landmarks) for face in faces]
-    scheme = config.scheme or faces[0].scheme
-    fitted = _fit(faces, scheme, fitters)
-    n, copies, size = len(faces), config.copies, config.size
-    points, width = fitted.visibility.shape[1], fitted.params.shape[1]
-    crops: dict[str, np.ndarray] = {
-        "images": np.zeros((n, copies, size, size, 3), np.uint8),
-        "params": np.zeros((n, copies, width), np.float32),
-        "landmarks": np.zeros((n, copies, points, 2), np.float32),
-        "visibility": np.zeros((n, copies, points), np.uint8),
-        "boxes": np.zeros((n, copies, 4), np.float32),
-        "valid": np.zeros((n, copies), bool),
-        "source": np.zeros((n, copies), np.int64),  # position in this shard; the store adds its offset
-        "copy": np.broadcast_to(np.arange(copies, dtype=np.int16), (n, copies)).copy(),
-    }
-    boxes = np.zeros((n, 4), np.float32)
+    config = replace(config, scheme=config.scheme or faces[0].scheme)
+    fitted = fit_labels(faces, str(config.scheme), fitters)
+    crops = _Crops(config, fitted, order)
+    boxes = np.zeros((len(faces), 4), np.float32)
     failures: dict[int, str] = {}
+    usable = []
     for f, face in enumerate(faces):
-        crops["source"][f] = f
         try:
-            box = fitted.tight[f] if config.boxes == "tight" else face.box
-            if box is None:
-                raise ImageError("the data set gives no box for this face; use --boxes tight")
-            if not box_size(box[None])[0] >= SMALLEST_FACE:
-                raise AnnotationError(
-                    f"the face is smaller than {SMALLEST_FACE:.0f} pixels; expected landmarks in the image's pixels"
-                )
-            if not fitted.visibility[f].any():
-                raise AnnotationError(f"none of the labelled points of {face.scheme} is one of {scheme}'s")
-            if not fitted.nme[f] <= WORST_FIT:
-                raise AnnotationError(
-                    f"the landmarks are no face's: the best fit misses them by {fitted.nme[f]:.0f} % of the tight box"
-                )
-            image = read_image(root / face.image)
-            check_inside(face, image.shape)
+            boxes[f] = _box(face, fitted, f, config)
+            usable.append(f)
+        except AnnotationError as error:
+            failures[f] = str(error)
+    for f, image in zip(usable, read_images([join(root, faces[f].file) for f in usable]), strict=True):
+        try:
+            if isinstance(image, ImageError):
+                raise image
+            check_inside(faces[f], image.shape)
         except (ImageError, AnnotationError) as error:
             failures[f] = str(error)
+            boxes[f] = 0
             continue
-        boxes[f] = box
-        source = CropSource(image, square_of(box, config.grow, size))
-        m = fitted.params[f, :8].reshape(2, 4)
-        for copy in range(copies):
-            rng = face_rng(config.seed, face.id, copy)
-            jittered = box if copy == 0 else jitter_box(box, rng, config.jitter_shift, config.jitter_scale)
-            square = square_of(jittered, config.grow, size)
-            crops["images"][f, copy] = source.crop(square)
-            crops["params"][f, copy, :8] = crop_camera(m, square).ravel()
-            crops["params"][f, copy, 8:] = fitted.params[f, 8:]
-            labelled = fitted.visibility[f, :, None] > 0
-            crops["landmarks"][f, copy] = np.where(labelled, square.to_crop(fitted.landmarks[f]), 0)
-            crops["visibility"][f, copy] = fitted.visibility[f]
-            crops["boxes"][f, copy] = jittered
-            crops["valid"][f, copy] = True
+        crops.add(f, faces[f].id, image, _box(faces[f], fitted, f, config))
     table = {
         "box": boxes,
         "dataset_box": np.stack([np.full(4, np.nan) if f.box is None else f.box for f in faces]).astype(np.float32),
@@ -239,46 +133,92 @@ def build_rows(faces: list[Face], config: PrepConfig, fitters: Fitters, root: Pa
         "fit_nme": fitted.nme.astype(np.float32),
         "fit_nme_mirrored": fitted.nme_mirrored.astype(np.float32),
         "pose": pose_angles(fitted.params[:, :8].reshape(-1, 2, 4)).astype(np.float32),
-        "valid": np.array([f not in failures for f in range(n)]),
+        "profile": np.zeros(len(faces), np.float32),
+        "valid": np.array([f not in failures for f in range(len(faces))]),
     }
-    flat = {name: array.reshape(-1, *array.shape[2:]) for name, array in crops.items()}
-    return Rows(flat, table, failures)
+    return Rows(crops.columns, table, dict(sorted(failures.items())))
 
 
-def mirror_params(params_mirrored: np.ndarray, boxes: np.ndarray, grow: float, size: int) -> np.ndarray:
-    """P of the left-right flipped crop, from the fit of the mirrored labels.
-
-    Args:
-        params_mirrored: ``(N, 8 + K)`` in the frame flipped about x = 0 (image pixels).
-        boxes: ``(N, 4)`` the crops' boxes in the unflipped image.
-        grow, size: as the crops were made.
-
-    Returns:
-        ``(N, 8 + K)`` float32, crop pixels of the flipped crop.
-    """
-    # The flipped crop is the crop of the flipped box: x0, x1 → −x1, −x0; scale and middle stay.
-    sides = np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])) * grow
-    k = size / sides
-    centre = np.stack([-(boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2], axis=1)
-    out = params_mirrored.copy()
-    m = out[:, :8].reshape(-1, 2, 4) * k[:, None, None]
-    m[..., 3] += (size - 1) / 2 - k[:, None] * centre
-    out[:, :8] = m.reshape(-1, 8)
-    return out
-
-
-def check_inside(face: Face, shape: tuple[int, ...]) -> None:
-    """Check that labels and image belong together.
+def _box(face: Face, fitted: Fitted, f: int, config: PrepConfig) -> np.ndarray:
+    """The unjittered box of a face.
 
     Raises:
-        AnnotationError: most points outside the image of ``shape`` (H, W, …), or one of them far outside.
+        AnnotationError: it has none, or its labels are no face's.
     """
-    points = face.landmarks[face.visibility > 0]
-    sides = np.array([shape[1], shape[0]], dtype=np.float64)
-    beyond = np.maximum(-0.5 - points, points - (sides - 0.5)) / sides
-    outside = (beyond > 0).any(1).mean()
-    size = f"the image of {shape[1]}x{shape[0]} pixels"
-    if outside > OUTSIDE:
-        raise AnnotationError(f"{face.image}: {outside:.0%} of the landmarks lie outside {size}")
-    if beyond.max() > FAR:
-        raise AnnotationError(f"{face.image}: a landmark lies far outside {size}")
+    box = fitted.tight[f] if config.boxes == "tight" else face.box
+    if box is None:
+        raise AnnotationError("the data set gives no box for this face; use --boxes tight")
+    if not box_size(box[None])[0] >= SMALLEST_FACE:
+        raise AnnotationError(
+            f"the face is smaller than {SMALLEST_FACE:.0f} pixels; expected landmarks in the image's pixels"
+        )
+    if not fitted.visibility[f].any():
+        raise AnnotationError(f"none of the labelled points of {face.scheme} is one of {config.scheme}'s")
+    if not fitted.nme[f] <= WORST_FIT:
+        raise AnnotationError(
+            f"the landmarks are no face's: the best fit misses them by {fitted.nme[f]:.0f} % of the tight box"
+        )
+    return box
+
+
+class _Crops:
+    """The crop rows of a shard, filled face by face."""
+
+    def __init__(self, config: PrepConfig, fitted: Fitted, order: np.ndarray | None) -> None:
+        n, copies = len(fitted.params), config.rows_a_face
+        self._config, self._fitted = config, fitted
+        # place[f, c] is the row of copy c of face f.
+        place = np.arange(n * copies) if order is None else order
+        self._place = place.reshape(n, copies)
+        layout = config.layout_of(n, fitted.params.shape[1], dict.fromkeys(TEXTS, 1))
+        self._large = layout.image_size
+        self.columns = {
+            name: np.zeros((n * copies if column.of == "crop" else n, *column.shape), column.dtype)
+            for name, column in layout.columns().items()
+            if not name.startswith("faces/")
+        }
+        # Positions in this shard; the store adds its offset.
+        self.columns["source"][self._place] = np.arange(n)[:, None]
+        self.columns["copy"][self._place] = np.arange(copies) % config.copies
+        self.columns["mirrored"][self._place] = np.arange(copies) >= config.copies
+
+    def add(self, f: int, face_id: str, image: np.ndarray, box: np.ndarray) -> None:
+        config, fitted, columns, place = self._config, self._fitted, self.columns, self._place[f]
+        boxes = np.stack(list(_jittered(config, face_id, box)))
+        columns["boxes"][place] = boxes
+        columns["valid"][place] = True
+        square = square_of(box, config.grow, config.size)
+        source = CropSource(image, square)
+        if config.layout == "faces":
+            scale = self._large / config.size
+            columns["images"][f] = source.crop(Square(square.x, square.y, square.side * scale, self._large))
+            return
+        half = config.copies
+        for copy, row in enumerate(place):
+            crop = source.crop(square_of(boxes[copy], config.grow, config.size))
+            columns["images"][row] = crop[:, ::-1] if copy >= half else crop
+        params = np.broadcast_to(fitted.params[f], (half, fitted.params.shape[1]))
+        landmarks = np.where(fitted.visibility[f, :, None] > 0, fitted.landmarks[f], 0)
+        landmarks = crop_landmarks(
+            np.broadcast_to(landmarks, (len(boxes), *landmarks.shape)), boxes, config.grow, config.size
+        )
+        columns["params"][place[:half]] = crop_params(params, boxes[:half], config.grow, config.size)
+        columns["landmarks"][place] = landmarks
+        columns["visibility"][place] = fitted.visibility[f]
+        if config.mirror:
+            mirror = get_scheme(str(config.scheme)).mirror
+            params = np.broadcast_to(fitted.params_mirrored[f], params.shape)
+            columns["params"][place[half:]] = mirror_params(params, boxes[half:], config.grow, config.size)
+            columns["landmarks"][place[half:]] = flip_landmarks(landmarks[half:], mirror, config.size)
+            columns["visibility"][place[half:]] = fitted.visibility[f][mirror]
+        columns["landmarks"][place] *= (columns["visibility"][place] > 0)[..., None]  # 0 where not labelled
+
+
+def _jittered(config: PrepConfig, face_id: str, box: np.ndarray) -> Iterator[np.ndarray]:
+    """The boxes of a face's copies, in the unflipped image; the first, and the first mirrored one, are as they were."""
+    for copy in range(config.rows_a_face):
+        if copy % config.copies == 0:
+            yield box
+        else:
+            rng = face_rng(config.seed, face_id, copy)
+            yield jitter_box(box, rng, config.jitter_shift, config.jitter_scale)

@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 
 from pifa_data.boxes import Square, box_size, face_rng, jitter_box, square_of
-from pifa_data.build import check_inside, fit_faces, tight_boxes
 from pifa_data.camera import pose_angles
 from pifa_data.errors import AnnotationError, ImageError, StoreError
 from pifa_data.faces import Face, Skipped, refusal
 from pifa_data.fitting import Fitters
 from pifa_data.images import crop_image, read_image
+from pifa_data.labels import check_inside, fit_faces, tight_boxes
 from pifa_data.readers import FORMATS, Format, parse_source
 from pifa_data.schemes import SCHEMES, Scheme, correspondence, get_scheme, leading_scheme, to_scheme, union_name
 from pifa_data.store import Store
+from pifa_data.urls import is_url
 from pifa_model.batches import StoreRows
 from pifa_model.checkpoint import Header
 from pifa_model.inference import Aligner
@@ -98,12 +99,12 @@ def run_eval(
     aligner, file = load_aligner(checkpoint, morphable=morphable, registry=registry, device=device)
     header = aligner.header
     collected = _Collected()
-    is_store = (Path(target) / "zarr.json").is_file()
+    is_store = is_url(target) or (Path(target) / "zarr.json").is_file()
     if is_store:
         given = {"boxes": boxes, "split": split, "limit": limit, "where": where}
         if names := [f"--{name}" for name, value in given.items() if value is not None]:
             raise StoreError(f"{target}: a store's crops are taken as they are: no {', '.join(names)}")
-        data = StoreRows(Store(Path(target)))
+        data = StoreRows(Store(target))
         aligner = aligner.with_scheme(data.store.attributes["scheme"])
         note, skipped = _eval_store(aligner, data, subset, landmarks, batch_size, collected)
     else:
@@ -173,8 +174,10 @@ def _eval_store(
     aligner: Aligner, data: StoreRows, subset: str | None, kind: str | None, batch_size: int, out: _Collected
 ) -> tuple[str, list[Skipped]]:
     if data.size != aligner.header.input_size:
-        raise StoreError(f"{data.store.path}: expected crops of {aligner.header.input_size} pixels, found {data.size}")
-    keep, note = _subset_mask(data.subjects, aligner.header, subset, str(data.store.path))
+        raise StoreError(
+            f"{data.store.location}: expected crops of {aligner.header.input_size} pixels, found {data.size}"
+        )
+    keep, note = _subset_mask(data.subjects, aligner.header, subset, str(data.store.location))
     rows = data.rows_of(keep)
     pose = data.store.read("faces/pose")
     dataset_boxes = data.store.read("faces/dataset_box")
@@ -194,7 +197,7 @@ def _eval_store(
                 out.yaw.append(float(pose[source, 0]))
             advance(len(part))
     out.faces = len(np.unique(data.source[rows]))
-    skipped = [Skipped(item["face"], item["reason"]) for item in data.store.attributes["skipped"]]
+    skipped = data.store.skipped()
     return note + f", {len(rows)} crops", skipped
 
 

@@ -23,11 +23,11 @@ from typing import Any
 
 import numpy as np
 
-from pifa_data.build import fit_faces
 from pifa_data.camera import pose_angles
 from pifa_data.errors import AnnotationError, MorphableError, PifaError
 from pifa_data.faces import Face, Skipped
 from pifa_data.fitting import LandmarkFitter
+from pifa_data.labels import fit_safely
 from pipelines.fit_report import Shortlists, write_report
 from pipelines.fits import FitSummary, FitTable, check_free, is_fits, is_page, summarise, write_fits
 from pipelines.progress import progress
@@ -242,16 +242,9 @@ def _fit_batch(faces: list[Face]) -> FittedBatch:
 
 def fit_batch(faces: list[Face], fitter: LandmarkFitter) -> FittedBatch:
     """Fit faces that passed ``check_faces``; one that gives no finite numbers even so is refused, not the batch."""
-    tried = list(range(len(faces)))
-    try:
-        fits = fit_faces(faces, fitter)
-    except np.linalg.LinAlgError:
-        tried = [i for i in tried if _is_solvable(faces[i], fitter)]
-        if not tried:
-            return FittedBatch({}, [], list(range(len(faces))))
-        fits = fit_faces([faces[i] for i in tried], fitter)
+    fits = fit_safely(faces, fitter)
     finite = np.isfinite(fits.params).all(1) & np.isfinite(fits.landmarks).all((1, 2)) & np.isfinite(fits.nme)
-    fitted = [i for i, good in zip(tried, finite, strict=True) if good]
+    fitted = np.flatnonzero(finite).tolist()
     yaw, pitch, roll = np.degrees(pose_angles(fits.cameras[finite])).T
     rows = {
         "name": np.array([faces[i].id for i in fitted], dtype=str),
@@ -269,11 +262,3 @@ def fit_batch(faces: list[Face], fitter: LandmarkFitter) -> FittedBatch:
         "dof": fits.dof[finite],
     }
     return FittedBatch(rows, fitted, sorted(set(range(len(faces))) - set(fitted)))
-
-
-def _is_solvable(face: Face, fitter: LandmarkFitter) -> bool:
-    try:
-        fit_faces([face], fitter)
-    except np.linalg.LinAlgError:
-        return False
-    return True

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pifa_data.build import WORST_FIT, is_slip
 from pifa_data.errors import PifaError
 from pifa_data.faces import Face, check_faces
 from pifa_data.fitting import LandmarkFitter
+from pifa_data.labels import WORST_FIT, is_slip
 from pifa_data.morphable import MorphableModel
 from pifa_data.schemes import get_scheme
 from pipelines.fit import BATCH, NOT_FITTED, fit_batch

@@ -14,10 +14,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from pifa_data.build import SMALLEST_FACE, check_inside
 from pifa_data.errors import AnnotationError, ImageError
 from pifa_data.faces import Face, Skipped, check_faces
 from pifa_data.images import image_exists, image_size
+from pifa_data.labels import SMALLEST_FACE, check_inside
 from pifa_data.readers import FORMATS, Format, parse_source
 from pifa_data.readers.names import Names
 from pipelines.inspect_problems import Problems

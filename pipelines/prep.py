@@ -3,49 +3,40 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import itertools
-import logging
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import zarr
 
 from pifa_data.build import PrepConfig, build_rows
 from pifa_data.errors import AnnotationError, StoreError
-from pifa_data.faces import Face, Skipped
+from pifa_data.faces import Skipped
 from pifa_data.fitting import Fitters
-from pifa_data.images import image_exists
 from pifa_data.morphable import MorphableModel
-from pifa_data.morphable.points import landmark_vertices
-from pifa_data.schemes import SCHEMES, get_scheme, union_name
 from pifa_data.store import (
     TEXTS,
     Layout,
+    Location,
     Store,
     create_store,
     encode_text,
     is_store,
-    read_manifest,
+    locate,
+    set_attributes,
     store_digest,
-    sweep,
     write_shard,
 )
 from pifa_data.version import VERSION
-from pipelines.progress import Advance, progress
-from pipelines.sources import find_model, load_faces
-
-log = logging.getLogger("pifa.prep")
-
-UNION = "union"
-"""``--scheme union``: all points of all the schemes that the faces have."""
+from pipelines.cluster import connected, run_tasks
+from pipelines.prep_plan import Plan, Selection, text_of
+from pipelines.progress import progress
+from pipelines.sources import find_model
+from pipelines.spool import unpack
 
 
 @dataclass(frozen=True)
@@ -69,7 +60,7 @@ class PrepSummary:
 
 def run_prep(
     sources: Sequence[str],
-    store: Path,
+    store: str | Path,
     *,
     morphable: str,
     config: PrepConfig,
@@ -81,278 +72,208 @@ def run_prep(
     split: str | None = None,
     limit: int | None = None,
     where: str | None = None,
+    images: str | None = None,
 ) -> PrepSummary:
     """Fit, crop and jitter the faces of ``sources`` into a new store.
+
+    Args:
+        store: folder, or URL as ``s3://bucket/prefix``.
+        workers: local processes, unless ``scheduler`` is the address of a running cluster.
+        resume: go on with a store that was begun by the same command.
+        images: folder or URL with the images, if they are not beside the labels.
 
     Raises:
         PifaError: bad sources or model; the store exists; or it was begun with other settings (``resume``).
         StoreError: no space, no right to write, or workers that die; what was finished stays and ``resume`` goes
             on from it.
     """
-    from distributed import KilledWorker
-
-    start = time.perf_counter()
-    model = find_model(morphable)
-    if config.scheme not in (None, UNION):
-        get_scheme(config.scheme)  # refuses one that is not known before any work
-    faces, skipped = load_faces(sources, split=split, limit=limit, where=where, strict=strict)
-    schemes = {face.scheme for face in faces}
-    config = replace(config, scheme=_store_scheme(config.scheme, schemes))
-    for scheme in {str(config.scheme), *schemes}:
-        landmark_vertices(model, scheme)  # refuses a model without them
-    if scheduler is None and not any(image_exists(face.file) for face in faces):
-        raise AnnotationError(
-            f"{', '.join(sources)}: no face could be prepared: these are labels alone, none of the {len(faces)} images "
-            f"is there (the first would be {faces[0].file}); put them in place, or fit the labels with `pifa fit`"
-        )
-    faces = [faces[i] for i in np.random.default_rng([config.seed, len(faces)]).permutation(len(faces))]
-    layout = _layout(faces, config, model)
-    plan = _plan_digest(faces, config, model)
-    _open(store, layout, plan, faces, skipped, sources, config, model, resume=resume, overwrite=overwrite)
-
-    finished = read_manifest(store)
-    if strict:
-        for entry in finished.values():
-            _stop_at_failure(entry, faces)
-    missing = [shard for shard in range(layout.shards) if shard not in finished]
-    if missing:
-        with (
-            _client(workers, scheduler, len(missing)) as client,
-            progress("preparing", layout.faces, "faces") as advance,
-        ):
-            advance(sum(layout.face_range(s).stop - layout.face_range(s).start for s in finished))
-            try:
-                _build_all(client, store, model.fingerprint, layout, faces, missing, config, advance, strict=strict)
-            except (OSError, KilledWorker) as error:
-                raise StoreError(
-                    f"{store}: the build stopped ({error}); what is finished is kept: mend the cause and run the "
-                    "same command with --resume"
-                ) from error
-    return _finish(store, layout, faces, skipped, start)
-
-
-def _store_scheme(wanted: str | None, found: set[str]) -> str:
-    """The landmark scheme of the store, of what was asked for and the schemes that the faces have."""
-    union = union_name(found, list(SCHEMES))
-    if wanted == UNION:
-        return union
-    if wanted is not None:
-        return wanted
-    if len(found) > 1:
-        raise AnnotationError(
-            f"the faces have landmarks of several schemes ({', '.join(sorted(found))}); say which the store shall "
-            f"have: --scheme {union.partition('+')[0]}, or --scheme {UNION} for all points of all of them"
-        )
-    return union
-
-
-def build_shard(
-    path: str, root: str, fingerprint: str, layout: Layout, shard: int, faces: list[Face], config: PrepConfig
-) -> dict[str, Any]:
-    """One Dask task: build and write one shard; returns its manifest entry."""
-    cv2.setNumThreads(0)  # one thread a worker; OpenCV's own pool would fight the other workers
-    rows = build_rows(faces, config, _fitters(path, fingerprint), Path(root))
-    offset = layout.face_range(shard).start
-    # Rows of a shard are mixed, so that reading whole chunks in random order is a good shuffle.
-    order = np.random.default_rng([config.seed, shard]).permutation(len(rows.crops["valid"]))
-    crops = {name: array[order] for name, array in rows.crops.items()}
-    crops["source"] += offset
-    table = dict(rows.faces)
-    for name in TEXTS:
-        table[name] = encode_text([_text(face, name, config) for face in faces], layout.text_widths[name])
-    failures = {offset + position: reason for position, reason in rows.failures.items()}
-    return write_shard(Path(path), layout, shard, crops, table, failures)
-
-
-@functools.lru_cache(maxsize=2)
-def _fitters(path: str, fingerprint: str) -> Fitters:
-    """Loaded once a worker, which may outlive the store: another model may since stand at the same path."""
-    model = Store(Path(path), unfinished=True).model
-    if model.fingerprint != fingerprint:
-        raise StoreError(f"{path}: was replaced by another build while this one was running")
-    return Fitters(model)
-
-
-def _text(face: Face, column: str, config: PrepConfig) -> str:
-    values = {
-        "id": face.id,
-        "path": face.file,
-        "subject": face.subject,
-        "split": face.split,
-        "subsets": " ".join(face.subsets),
-        "scheme": face.scheme,
-        "kind": config.landmarks or face.kind,
-    }
-    return values[column]
-
-
-def _layout(faces: list[Face], config: PrepConfig, model: MorphableModel) -> Layout:
-    widths = {name: max(1, *(len(_text(face, name, config).encode()) for face in faces)) for name in TEXTS}
-    return Layout(
-        faces=len(faces),
-        copies=config.copies,
-        size=config.size,
-        points=len(get_scheme(str(config.scheme))),
-        params=8 + model.n_coefficients,
-        text_widths=widths,
+    location = locate(store)
+    if location.exists() and not (resume or overwrite):  # before the sources are read, which may take long
+        raise StoreError(f"{store}: exists already; give --resume to finish it or --overwrite to replace it")
+    return build_store(
+        Selection(tuple(sources), split, limit, where, images),
+        location,
+        find_model(morphable),
+        config,
+        workers=workers,
+        scheduler=scheduler,
+        resume=resume,
+        overwrite=overwrite,
+        strict=strict,
     )
 
 
-def _plan_digest(faces: list[Face], config: PrepConfig, model: MorphableModel) -> str:
-    """What a resumed build must share with the one it goes on with."""
-    digest = hashlib.sha256(f"{sorted(config.as_dict().items())} {model.fingerprint}".encode())
-    for face in faces:
-        texts = (face.id, face.file, face.subject, face.split, *face.subsets, face.scheme, face.kind)
-        digest.update("\0".join(texts).encode() + b"\0")
-        digest.update(face.landmarks.tobytes() + face.visibility.tobytes())
-        for array in (face.box, face.pose):
-            digest.update(b"" if array is None else np.asarray(array, np.float64).tobytes())
-    return digest.hexdigest()
-
-
-def _open(
-    store: Path,
-    layout: Layout,
-    plan: str,
-    faces: list[Face],
-    skipped: list[Skipped],
-    sources: Sequence[str],
-    config: PrepConfig,
+def build_store(
+    selection: Selection,
+    location: Location,
     model: MorphableModel,
-    *,
-    resume: bool,
-    overwrite: bool,
-) -> None:
-    if store.exists() and resume:
-        attributes = Store(store, unfinished=True).attributes
-        if attributes.get("plan") != plan:
-            raise StoreError(
-                f"{store}: was begun with other faces, settings or morphable model; "
-                "give the same ones, or --overwrite to begin anew"
-            )
-        sweep(store)
-        return
-    if store.exists() and overwrite:
-        # Only a store of ours is ever removed; a wrong path would otherwise cost somebody a folder.
-        if not is_store(store):
-            raise StoreError(f"{store}: is not a store; it is not overwritten, move it away")
-        shutil.rmtree(store)
-    attributes = {
-        "tool": f"pifa {VERSION}",
-        "sources": list(sources),
-        "config": config.as_dict(),
-        "scheme": config.scheme,
-        "seed": config.seed,
-        "morphable": {"name": model.name, "fingerprint": model.fingerprint},
-        "plan": plan,
-        "faces": len(faces),
-        "skipped": [{"face": s.id, "reason": s.reason} for s in skipped],
-    }
-    create_store(store, layout, attributes, model)
-
-
-@contextmanager
-def _client(workers: int, scheduler: str | None, shards: int) -> Iterator[Any]:
-    from distributed import Client, LocalCluster
-
-    verbose = log.isEnabledFor(logging.DEBUG)
-    if not verbose:  # its life-cycle messages, and tracebacks of what is reported here in one line, are for -v
-        logging.getLogger("distributed").setLevel(logging.WARNING)
-    if scheduler is not None:
-        with Client(scheduler) as client:
-            _check_versions(client)
-            yield client
-        return
-    with (
-        LocalCluster(
-            n_workers=min(workers, shards),
-            threads_per_worker=1,
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.ERROR if verbose else logging.CRITICAL,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        log.info("Dask dashboard: %s", cluster.dashboard_link)
-        yield client
-
-
-def _check_versions(client: Any) -> None:
-    """Refuse workers with other versions: Dask only warns, and they fail in odd ways or give other bytes."""
-    versions = client.get_versions(packages=["numpy", "zarr", "cv2"])
-    expected = versions["client"]["packages"]
-    for worker, found in versions["workers"].items():
-        for package in ("python", "dask", "distributed", "numpy", "zarr", "cv2"):
-            if found["packages"].get(package) != expected.get(package):
-                raise StoreError(
-                    f"--scheduler: worker {worker} has {package} {found['packages'].get(package)}, here is "
-                    f"{expected.get(package)}; install the same versions on both"
-                )
-
-
-def _stop_at_failure(entry: dict[str, Any], faces: list[Face]) -> None:
-    """``--strict``: raise for the first face of a shard that could not be used."""
-    for position, reason in entry["failures"].items():
-        raise AnnotationError(f"{faces[int(position)].id}: {reason} (--strict stops at the first unusable face)")
-
-
-def _build_all(
-    client: Any,
-    store: Path,
-    fingerprint: str,
-    layout: Layout,
-    faces: list[Face],
-    missing: list[int],
     config: PrepConfig,
-    advance: Advance,
+    *,
+    workers: int,
+    scheduler: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    strict: bool = False,
+) -> PrepSummary:
+    """``run_prep`` with everything looked up."""
+    start = time.perf_counter()
+    plan = Plan(selection, config, model, strict=strict)
+    try:
+        if scheduler is None:
+            plan.check_images(selection)
+        with _claimed(location, plan, selection, model, resume=resume, overwrite=overwrite):
+            opened = Store(location, unfinished=True)
+            finished = opened.entries
+            broken = opened.missing()
+            if strict:
+                for entry in finished.values():
+                    _stop_at_failure(opened, entry)
+            if broken:
+                _build(location, model.fingerprint, plan, sorted(broken), workers, scheduler, strict=strict)
+            return _finish(location, start)
+    finally:
+        plan.close()
+
+
+def _build(
+    location: Location,
+    fingerprint: str,
+    plan: Plan,
+    missing: list[int],
+    workers: int,
+    scheduler: str | None,
     *,
     strict: bool,
 ) -> None:
-    from distributed import as_completed
+    from concurrent.futures import CancelledError
 
-    def submit(shard: int) -> Any:
-        part = faces[layout.face_range(shard)]
-        # Workers may run in another folder: the store's path is made whole, images are looked up from this one.
-        arguments = (str(store.resolve()), str(Path.cwd()), fingerprint, layout, shard, part, config)
-        return client.submit(build_shard, *arguments, pure=False, retries=2)
+    from distributed import KilledWorker
 
-    # A window of tasks, not all at once: neither the scheduler nor this process ever holds more than a few shards.
-    queue = iter(missing)
-    window = 2 * max(1, len(client.scheduler_info()["workers"]))
-    pending = as_completed([submit(shard) for shard in itertools.islice(queue, window)])
-    for future in pending:
-        entry = future.result()
-        if strict:
-            _stop_at_failure(entry, faces)
-        span = layout.face_range(entry["shard"])
-        advance(span.stop - span.start)
-        following = next(queue, None)
-        if following is not None:
-            pending.add(submit(following))
+    layout = plan.layout
+    # Workers may run in another folder: the store's place is made whole, images are looked up from this one.
+    shared = (location.whole_name, str(Path.cwd()), fingerprint, layout, plan.config)
+    tasks = ((*shared, shard, plan.faces_of(shard)) for shard in missing)
+    set_attributes(location, {"complete": False})
+    count = sum(layout.face_range(shard).stop - layout.face_range(shard).start for shard in missing)
+    try:
+        with (
+            connected(min(workers, len(missing)), scheduler) as client,
+            progress("preparing", layout.faces, "faces") as advance,
+        ):
+            advance(layout.faces - count)
+            begun, done = time.perf_counter(), 0
+            for entry in run_tasks(client, build_shard, tasks):
+                if strict:
+                    _stop_at_failure(Store(location, unfinished=True), entry)
+                span = layout.face_range(entry["shard"])
+                done += span.stop - span.start
+                rate = done * layout.copies / (time.perf_counter() - begun)
+                advance(span.stop - span.start, f"{rate:.0f} crops/s")
+    except (OSError, KilledWorker, CancelledError) as error:
+        where = "" if scheduler is None else f" on {scheduler}"
+        raise StoreError(
+            f"{location}: the build stopped{where} ({str(error) or type(error).__name__}); what is finished is kept: "
+            "mend the cause and run the same command with --resume"
+        ) from error
 
 
-def _finish(store: Path, layout: Layout, faces: list[Face], skipped: list[Skipped], start: float) -> PrepSummary:
-    entries = read_manifest(store)
-    if set(entries) != set(range(layout.shards)):
-        raise StoreError(f"{store}: {layout.shards - len(entries)} shards are missing; run again with --resume")
-    failures = {int(k): v for entry in entries.values() for k, v in entry["failures"].items()}
-    reasons = [*skipped, *(Skipped(faces[k].id, v) for k, v in sorted(failures.items()))]
-    opened = Store(store, unfinished=True)
-    valid = opened.read("faces/valid")
-    nme = opened.read("faces/fit_nme")[valid]
-    digest = store_digest(entries)
-    group = zarr.open_group(store, mode="r+", zarr_format=3)
-    group.attrs.update(
-        {
-            "skipped": [{"face": s.id, "reason": s.reason} for s in reasons],
-            "fit_nme_mean": float(nme.mean()) if len(nme) else None,
-            "digest": digest,
-        }
-    )
+def build_shard(
+    store: str,
+    root: str,
+    fingerprint: str,
+    layout: Layout,
+    config: PrepConfig,
+    shard: int,
+    packed: list[bytes],
+) -> dict[str, Any]:
+    """One Dask task: build and write one shard; returns its manifest entry."""
+    cv2.setNumThreads(0)  # one thread a worker; OpenCV's own pool would fight the other workers
+    faces = unpack(packed)
+    # Rows of a shard are mixed, so that reading whole chunks in random order is a good shuffle.
+    order = np.random.default_rng([config.seed, shard]).permutation(len(faces) * layout.copies)
+    rows = build_rows(faces, config, _fitters(store, fingerprint), root, order)
+    offset = layout.face_range(shard).start
+    rows.crops["source"] += offset
+    arrays = dict(rows.crops)
+    arrays |= {f"faces/{name}": column for name, column in rows.faces.items()}
+    for name in TEXTS:
+        texts = [text_of(face, name, config) for face in faces]
+        arrays[f"faces/{name}"] = encode_text(texts, layout.text_widths[name])
+    failures = {offset + position: reason for position, reason in rows.failures.items()}
+    return write_shard(store, layout, shard, arrays, failures)
+
+
+@functools.lru_cache(maxsize=2)
+def _fitters(store: str, fingerprint: str) -> Fitters:
+    """Loaded once a worker, which may outlive the store: another model may since stand at the same path."""
+    model = Store(store, unfinished=True).model
+    if model.fingerprint != fingerprint:
+        raise StoreError(f"{store}: was replaced by another build while this one was running")
+    return Fitters(model)
+
+
+@contextmanager
+def _claimed(
+    location: Location, plan: Plan, selection: Selection, model: MorphableModel, *, resume: bool, overwrite: bool
+) -> Iterator[None]:
+    """The store of the plan, made or found, and nobody else's while it is worked on."""
+    if location.exists() and resume:
+        attributes = Store(location, unfinished=True).attributes
+        if attributes.get("plan") != plan.digest:
+            raise StoreError(
+                f"{location}: was begun with other faces, settings or morphable model; "
+                "give the same ones, or --overwrite to begin anew"
+            )
+        with location.claimed():
+            location.sweep()
+            yield
+        return
+    if location.exists() and overwrite:
+        # Only a store of ours is ever removed; a wrong path would otherwise cost somebody a folder.
+        if not is_store(location):
+            raise StoreError(f"{location}: is not a store; it is not overwritten, move it away")
+        with location.claimed():
+            location.clear()
+    attributes = {
+        "tool": f"pifa {VERSION}",
+        "selection": asdict(selection),
+        "sources": list(selection.sources),
+        "config": plan.config.as_dict(),
+        "scheme": plan.config.scheme,
+        "seed": plan.config.seed,
+        "morphable": {"name": model.name, "fingerprint": model.fingerprint},
+        "plan": plan.digest,
+        "faces": plan.layout.faces,
+    }
+    create_store(location, plan.layout, attributes, model, plan.skipped)
+    with location.claimed():
+        yield
+
+
+def _stop_at_failure(store: Store, entry: dict[str, Any]) -> None:
+    """``--strict``: raise for the first face of a shard that could not be used."""
+    for face, reason in entry["failures"].items():
+        name = store.text("id", slice(int(face), int(face) + 1))[0]
+        raise AnnotationError(f"{name}: {reason} (--strict stops at the first unusable face)")
+
+
+def _finish(location: Location, start: float) -> PrepSummary:
+    store = Store(location, unfinished=True)
+    missing = store.missing()
+    if missing:
+        raise StoreError(f"{location}: {len(missing)} shards are missing; run again with --resume")
+    reasons = store.skipped()
+    valid = store.read("faces/valid")
+    nme = store.read("faces/fit_nme")[valid]
     if not len(nme):
-        raise StoreError(f"{store}: no face could be prepared; the first: {reasons[0].id}: {reasons[0].reason}")
-    group.attrs.update({"complete": True})
+        raise StoreError(f"{location}: no face could be prepared; the first: {reasons[0].id}: {reasons[0].reason}")
+    digest = store_digest(store.entries)
+    set_attributes(
+        location,
+        {"skipped": len(reasons), "fit_nme_mean": float(nme.mean()), "digest": digest, "complete": True},
+    )
     seconds = time.perf_counter() - start
-    crops = int(valid.sum()) * layout.copies
+    crops = int(valid.sum()) * store.layout.copies
     return PrepSummary(
         faces=int(valid.sum()),
         crops=crops,
@@ -360,7 +281,7 @@ def _finish(store: Path, layout: Layout, faces: list[Face], skipped: list[Skippe
         seconds=round(seconds, 2),
         crops_per_second=round(crops / seconds, 1),
         fit_nme_mean=round(float(nme.mean()), 4),
-        store_bytes=sum(file.stat().st_size for file in store.rglob("*") if file.is_file()),
+        store_bytes=sum(location.sizes().values()),
         digest=digest,
         reasons=reasons,
     )

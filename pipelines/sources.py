@@ -16,6 +16,7 @@ from pifa_data.morphable import BUILTIN, MorphableModel, load_builtin
 from pifa_data.readers import FORMATS, Source, parse_source, read_faces
 from pifa_data.readers.names import Names
 from pifa_data.readers.where import parse_where
+from pifa_data.urls import join
 
 
 def home() -> Path:
@@ -97,6 +98,7 @@ def stream_faces(
     limit: int | None = None,
     where: str | None = None,
     fittable: bool = True,
+    images: str | None = None,
 ) -> Iterator[Face | Skipped]:
     """The faces of the sources one after the other.
 
@@ -108,6 +110,7 @@ def stream_faces(
         split, limit: which faces of each source.
         where: an expression that they have to meet, see ``pifa_data.readers.where``.
         fittable: skip faces with too few labels to be fitted.
+        images: folder or URL that has the images where they would be below the source's own folder.
 
     Raises:
         AnnotationError: a source can't be read at all, or is named twice.
@@ -119,6 +122,8 @@ def stream_faces(
         own = Names() if len(sources) > 1 else seen
         for face in read_faces(source, FORMATS, split=split, limit=limit, where=chosen, fittable=fittable):
             if isinstance(face, Face):
+                if images is not None:
+                    face = _moved(face, source, images)
                 if not own.add(face.id):
                     face = Skipped(face.id, "a face of this name was there before")
                 elif own is not seen and not seen.add(face.id):
@@ -126,6 +131,18 @@ def stream_faces(
                     if not seen.add(face.id):
                         face = Skipped(face.id, "two sources gave a face of this name before")
             yield face
+
+
+def _moved(face: Face, source: Source, images: str) -> Face:
+    """The face with its image below ``images``, where it is below the source's folder."""
+    folder = source.path if source.path.is_dir() else source.path.parent
+    try:
+        below = Path(face.file).relative_to(folder).as_posix()
+    except ValueError:
+        raise AnnotationError(
+            f"--images {images}: {face.file} is not below {folder}, the source's own folder; let it be there"
+        ) from None
+    return replace(face, file=join(images, below))
 
 
 def find_model(name: str) -> MorphableModel:

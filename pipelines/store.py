@@ -11,46 +11,34 @@ import numpy as np
 from pifa_data.camera import decompose, project
 from pifa_data.drawing import contact_sheet, draw_landmarks, draw_mesh, label_tile, write_png
 from pifa_data.errors import StoreError
-from pifa_data.store import Store, read_manifest
+from pifa_data.store import Problem, Store
 from pipelines.progress import progress
 
 _TILE = 228
 
 
-def store_info(path: Path) -> dict[str, Any]:
+def store_info(path: str | Path) -> dict[str, Any]:
     """Counts, settings and origin of a store, finished or not."""
     store = Store(path, unfinished=True)
     attributes = store.attributes
-    keys = (
-        "tool",
-        "schema_version",
-        "complete",
-        "digest",
-        "sources",
-        "scheme",
-        "seed",
-        "morphable",
-        "config",
-    )
+    keys = ("tool", "schema_version", "complete", "digest", "sources", "scheme", "seed", "morphable", "config")
     info = {key: attributes.get(key) for key in keys}
     info["faces"] = attributes.get("faces")
     info["shards"] = store.layout.shards
-    info["shards_finished"] = len(read_manifest(path))
-    info["skipped"] = attributes.get("skipped", [])
+    info["shards_finished"] = store.layout.shards - len(store.missing())
+    info["skipped"] = [{"face": s.id, "reason": s.reason} for s in store.skipped()]
     info["fit_nme_mean"] = attributes.get("fit_nme_mean")
     return info
 
 
-def verify_store(path: Path) -> list[str]:
-    """Problems of a store, one line each; none if every array is what the manifest says."""
+def verify_store(path: str | Path) -> list[Problem]:
+    """Problems of a store; none if every array is what the manifest says."""
     store = Store(path, unfinished=True)
-    problems = list(store.verify())
-    if not store.attributes.get("complete"):
-        problems.append("the build is not finished")
-    return problems
+    with progress("checking", store.layout.shards, "shards") as advance:
+        return list(store.verify(advance))
 
 
-def draw_store(path: Path, out: Path, *, worst: int = 6, turned: int = 6, others: int = 12) -> None:
+def draw_store(path: str | Path, out: Path, *, worst: int = 6, turned: int = 6, others: int = 12) -> None:
     """A contact sheet: each face's unjittered crop with its labels, and the fitted mesh over it.
 
     The rows show the worst fits, the most turned heads to either side, and faces in the store's own (random) order.

@@ -66,7 +66,7 @@ def split_subjects(subjects: list[str], fraction: float, seed: int) -> Split:
 
 
 def run_training(
-    store_path: Path,
+    store_path: str | Path,
     run: Path,
     config: Config,
     *,
@@ -148,7 +148,7 @@ def run_training(
 def _validation_rows(data: StoreRows, split: Split) -> np.ndarray:
     """One jittered crop of each validation face (the unjittered one where there is only that)."""
     rows = data.rows_of(split.val)
-    return rows[data.copy[rows] == min(1, data.store.layout.copies - 1)]
+    return rows[data.copy[rows] == min(1, data.store.attributes["config"]["copies"] - 1)]
 
 
 def _resolved(config: Config, store: Store, split: Split) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def _resolved(config: Config, store: Store, split: Split) -> dict[str, Any]:
     return {
         "pifa_version": VERSION,
         "config": config.model_dump(mode="json"),
-        "store": {"path": str(store.path), "digest": store.attributes["digest"]},
+        "store": {"path": str(store.location), "digest": store.attributes["digest"]},
         "split": {"train": split.train_subjects, "val": split.val_subjects},
     }
 

@@ -20,5 +20,5 @@ def pifa(*arguments: Any) -> Result:
 def good(*arguments: Any) -> Result:
     """Run a command that has to succeed."""
     result = pifa(*arguments)
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 0, result.output or repr(result.exception)
     return result

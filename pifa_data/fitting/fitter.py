@@ -201,7 +201,7 @@ class LandmarkFitter:
             kind: ``2d`` (contour points march) or ``3d`` (they stay).
         """
         if not len(landmarks):
-            return self._no_fits()
+            return self.no_fits(0)
         # Matrices of 75 rows are far too small to share between threads: with two, BLAS takes three times as long.
         with threadpool_limits(1, "blas"):
             blocks = [
@@ -210,9 +210,11 @@ class LandmarkFitter:
             ]
         return Fits(*(np.concatenate([getattr(block, f.name) for block in blocks]) for f in fields(Fits)))
 
-    def _no_fits(self) -> Fits:
-        none, no = np.zeros(0), np.zeros(0, bool)
-        return Fits(np.zeros((0, 8 + self.modes)), np.zeros((0, len(self.fixed), 2)), none, no, no, none, none)
+    def no_fits(self, faces: int) -> Fits:
+        """NaN for faces that have no fit."""
+        none, no = np.full(faces, np.nan), np.zeros(faces, bool)
+        params, landmarks = np.full((faces, 8 + self.modes), np.nan), np.full((faces, len(self.fixed), 2), np.nan)
+        return Fits(params, landmarks, none.copy(), no, no.copy(), none.copy(), none.copy())
 
     def posterior(
         self, landmarks: np.ndarray, visibility: np.ndarray, kind: str, fits: Fits

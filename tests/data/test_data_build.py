@@ -8,8 +8,9 @@ import pytest
 from synthetic import SCHEME, project_landmarks
 
 from pifa_data.boxes import square_of, tight_box
-from pifa_data.build import PrepConfig, Rows, build_rows, mirror_params
+from pifa_data.build import PrepConfig, Rows, build_rows
 from pifa_data.camera import pose_angles
+from pifa_data.crop_rows import mirror_params
 from pifa_data.faces import Face
 from pifa_data.fitting import Fitters, landmarks_of
 from pifa_data.images import crop_image, read_image
@@ -58,7 +59,6 @@ def test_mirrored_params_project_to_the_flipped_labels_as_well(
     source = rows.crops["source"]
     flipped = rows.crops["landmarks"][:, get_scheme(SCHEME).mirror] * [-1, 1] + [CONFIG.size - 1, 0]
     params = mirror_params(rows.faces["params_mirrored"][source], rows.crops["boxes"], CONFIG.grow, CONFIG.size)
-    assert params.dtype == np.float32
     ours = errors(model, rows.crops["params"], rows.crops["landmarks"])
     theirs = errors(model, params, flipped)
     np.testing.assert_allclose(theirs, ours, atol=0.05)
@@ -243,7 +243,7 @@ def test_a_face_of_nothing_but_slips_fails_alone(
     faces: list[Face], fitters: Fitters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = np.stack([np.zeros(68), faces[1].visibility]).astype(np.uint8)
-    monkeypatch.setattr("pifa_data.build.without_slips", lambda *arguments: seen)
+    monkeypatch.setattr("pifa_data.labels.without_slips", lambda *arguments: seen)
     made = build_rows(faces[:2], CONFIG, fitters)
     assert list(made.failures) == [0]
     assert made.crops["valid"].tolist() == [False] * 3 + [True] * 3

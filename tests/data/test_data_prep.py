@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import zarr
 
-import pifa_data.store
 from pifa_data.build import PrepConfig
 from pifa_data.errors import AnnotationError, PifaError, StoreError
 from pifa_data.morphable import MorphableModel
-from pifa_data.store import Store, read_manifest
+from pifa_data.store import Store
 from pipelines.prep import PrepSummary, run_prep
 
-CONFIG = PrepConfig(copies=2, size=32)
+CONFIG = PrepConfig(copies=2, size=32, shard_faces=8)
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +24,8 @@ def scheduler() -> Iterator[str]:
     """A Dask scheduler with one worker, both in this process."""
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as cluster:
         yield cluster.scheduler_address
-
-
-@pytest.fixture(autouse=True)
-def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pifa_data.store, "FACES_A_SHARD", 8)
 
 
 @pytest.fixture
@@ -68,7 +62,7 @@ def damaged(synthetic: Path, tmp_path: Path) -> Path:
 def test_three_shards_are_built_and_summed_up(prep: Any, tmp_path: Path) -> None:
     summary = prep()
     assert (summary.faces, summary.crops, summary.skipped) == (24, 48, 0)
-    assert sorted(read_manifest(tmp_path / "S.zarr")) == [0, 1, 2]
+    assert sorted(Store(tmp_path / "S.zarr").entries) == [0, 1, 2]
     store = Store(tmp_path / "S.zarr")
     assert list(store.verify()) == []
     assert store.attributes["digest"] == summary.digest == summary.as_json()["digest"]
@@ -177,7 +171,7 @@ def test_unusable_faces_are_skipped_counted_and_named(prep: Any, damaged: Path, 
     for what in ("not finite", "columns, found 136", "No such file", "cut short", "not an image", "outside the image"):
         assert what in found
     store = Store(tmp_path / "S.zarr")
-    assert {(s["face"], s["reason"]) for s in store.attributes["skipped"]} == set(reasons.items())
+    assert {(s.id, s.reason) for s in store.skipped()} == set(reasons.items())
     # The two bad rows never entered; the four whose image failed keep their rows, not valid.
     valid, source = store.read("valid"), store.read("source")
     names = np.array(store.text("id"))

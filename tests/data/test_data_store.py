@@ -23,7 +23,7 @@ from pifa_data.store import (
     create_store,
     decode_text,
     encode_text,
-    read_manifest,
+    shard_key,
     store_digest,
     write_shard,
 )
@@ -40,7 +40,8 @@ def copy(small_store: Path, tmp_path: Path) -> Path:
 def test_layout(small_store: Path, model: MorphableModel) -> None:
     store = Store(small_store)
     rows, k = FACES * COPIES, 8 + model.n_coefficients
-    assert {name: store.array(name).shape for name in store.layout.crop_arrays()} == {
+    columns = store.layout.columns()
+    assert {name: store.array(name).shape for name, column in columns.items() if column.of == "crop"} == {
         "images": (rows, 114, 114, 3),
         "params": (rows, k),
         "landmarks": (rows, 68, 2),
@@ -49,17 +50,18 @@ def test_layout(small_store: Path, model: MorphableModel) -> None:
         "valid": (rows,),
         "source": (rows,),
         "copy": (rows,),
+        "mirrored": (rows,),
     }
-    for name, (shape, dtype) in store.layout.face_arrays().items():
-        array = store.array(f"faces/{name}")
-        assert (array.shape, array.dtype) == ((FACES, *shape), np.dtype(dtype)), name
-    assert all(store.array(name).dtype == np.dtype(dtype) for name, (_, dtype) in store.layout.crop_arrays().items())
+    for name, column in columns.items():
+        array = store.array(name)
+        assert array.dtype == np.dtype(column.dtype), name
+        assert array.shape == (rows if column.of == "crop" else FACES, *column.shape), name
     assert store.layout.shards == 1
     assert store.model.fingerprint == model.fingerprint
     assert store.attributes["schema_version"] == SCHEMA_VERSION
     assert store.attributes["complete"] is True
     assert store.attributes["config"]["copies"] == COPIES
-    assert store.attributes["digest"] == store_digest(read_manifest(small_store))
+    assert store.attributes["digest"] == store_digest(store.entries)
 
 
 def test_rows_point_to_their_faces(small_store: Path) -> None:
@@ -138,9 +140,10 @@ def test_verify_finds_a_flipped_bit(copy: Path, array: str, where: float) -> Non
     data[at] ^= 0x04
     file.write_bytes(data)
     problems = list(Store(copy).verify())
-    assert all(f"shard 0, {array}:" in p for p in problems)
+    assert all(f"shard 0, {array}:" in p.text for p in problems)
+    assert {p.shard for p in problems} <= {0}
     # A few bytes of a file are never decoded; whatever changes what the array holds must be found.
-    assert problems or array_digest(Store(copy).read(array)) == read_manifest(copy)[0]["digests"][array]
+    assert problems or array_digest(Store(copy).read(array)) == Store(copy).entries[0]["digests"][array]
     assert problems or where in (0.0, 0.3)
 
 
@@ -153,19 +156,42 @@ def test_verify_finds_a_missing_and_a_truncated_shard(copy: Path, array: str) ->
             file.unlink()
         else:
             file.write_bytes(data)
-        problems = list(Store(copy).verify())
+        with pytest.raises(StoreError, match=f"shard 0, {array}: expected .* bytes, found .*pifa store repair"):
+            Store(copy)
+        problems = list(Store(copy, unfinished=True).verify())
         assert len(problems) == 1
-        assert f"shard 0, {array}:" in problems[0]
+        assert f"shard 0, {array}:" in problems[0].text
+
+
+def found(store: Path) -> list[str]:
+    return [problem.text for problem in Store(store, unfinished=True).verify()]
 
 
 def test_verify_finds_a_missing_array_a_missing_entry_and_a_changed_digest(copy: Path) -> None:
     group = zarr.open_group(copy, mode="r+")
     group.attrs["digest"] = "0" * 64
-    assert list(Store(copy).verify()) == ["the manifest does not give the digest in the store's attributes"]
+    assert found(copy) == ["the manifest does not give the digest in the store's attributes"]
     shutil.rmtree(copy / "boxes")
-    assert any("boxes" in p and "missing" in p for p in Store(copy).verify())
+    assert any("boxes" in text and "missing" in text for text in found(copy))
     (copy / "manifest" / "000000.json").unlink()
-    assert "shard 0: not built" in list(Store(copy).verify())
+    assert "shard 0: not built" in found(copy)
+
+
+@pytest.mark.parametrize("entry", [b"", b"{", b"[]", b"null", b'{"shard": 1}', b"\xff"])
+def test_a_damaged_entry_of_the_manifest_is_a_shard_not_built(copy: Path, entry: bytes) -> None:
+    whole = (copy / "manifest" / "000000.json").read_bytes()
+    for data in (entry, whole.replace(b'"shard": 0', b'"shard": 1'), whole.replace(b'"boxes": ', b'"boxen": ')):
+        (copy / "manifest" / "000000.json").write_bytes(data)
+        assert Store(copy, unfinished=True).entries == {}
+        assert any("shard 0: the manifest's entry" in text and "damaged" in text for text in found(copy))
+        with pytest.raises(StoreError, match="pifa store repair"):
+            Store(copy)
+
+
+@pytest.mark.parametrize("key", ["images/zarr.json", "faces/zarr.json", "faces/id/zarr.json"])
+def test_damaged_metadata_is_named(copy: Path, key: str) -> None:
+    (copy / key).write_bytes((copy / key).read_bytes().replace(b"2", b"3", 1) + b" ")
+    assert any(problem.key == key for problem in Store(copy, unfinished=True).verify())
 
 
 def test_an_unfinished_store_is_refused_unless_asked_for(copy: Path) -> None:
@@ -184,14 +210,14 @@ def test_what_is_not_a_store_is_refused(tmp_path: Path, copy: Path) -> None:
         with pytest.raises(StoreError, match=name):
             Store(tmp_path / name)
     zarr.open_group(copy, mode="r+").attrs["schema_version"] = 99
-    with pytest.raises(StoreError, match="expected a store of schema version 2, found 99"):
+    with pytest.raises(StoreError, match="expected a store of schema version 3, found 99"):
         Store(copy)
 
 
 def test_a_missing_array_is_named(copy: Path) -> None:
     shutil.rmtree(copy / "params")
     with pytest.raises(StoreError, match="'params'"):
-        Store(copy).read("params")
+        Store(copy, unfinished=True).read("params")
 
 
 def test_another_morphable_model_in_the_store_is_refused(copy: Path, model: MorphableModel) -> None:
@@ -205,22 +231,32 @@ def test_a_store_is_never_made_over_something(copy: Path, model: MorphableModel)
         create_store(copy, Store(copy).layout, {}, model)
 
 
-def test_write_and_read_a_shard(tmp_path: Path, model: MorphableModel) -> None:
+@pytest.mark.parametrize("kind", ["crops", "faces"])
+def test_write_and_read_a_shard(kind: str, tmp_path: Path, model: MorphableModel) -> None:
     """The last, shorter shard goes to its own rows, and its entry is its digest."""
     widths = dict.fromkeys(TEXTS, 3)
-    layout = Layout(faces=FACES_A_SHARD + 2, copies=1, size=4, points=68, params=9, text_widths=widths)
+    layout = Layout(130, 2, 8, 68, 9, widths, kind=kind, shard_faces=128)
     store = tmp_path / "S.zarr"
-    create_store(store, layout, {"config": {"copies": 1, "size": 4}, "scheme": SCHEME}, model)
+    create_store(store, layout, {"config": {"copies": 2, "size": 8}, "scheme": SCHEME}, model)
     rng = np.random.default_rng(0)
-    crops = {n: (rng.random((2, *shape)) * 99).astype(t) for n, (shape, t) in layout.crop_arrays().items()}
-    faces = {n: (rng.random((2, *shape)) * 99).astype(t) for n, (shape, t) in layout.face_arrays().items()}
-    entry = write_shard(store, layout, 1, crops, faces, {129: "why"})
-    assert read_manifest(store) == {1: entry}
-    assert entry["failures"] == {"129": "why"}
+    rows = {name: 4 if column.of == "crop" else 2 for name, column in layout.columns().items()}
+    arrays = {
+        name: (rng.random((rows[name], *column.shape)) * 99).astype(column.dtype)
+        for name, column in layout.columns().items()
+    }
+    entry = write_shard(store, layout, 1, arrays, {129: "why"})
     opened = Store(store, unfinished=True)
+    assert opened.entries == {1: entry}
+    assert entry["failures"] == {"129": "why"}
     assert opened.layout == layout
-    for name, array in crops.items():
-        np.testing.assert_array_equal(opened.read(name)[-2:], array)
-        assert not opened.read(name)[:-2].any()
-    np.testing.assert_array_equal(opened.read("faces/id")[-2:], faces["id"])
-    assert list(opened.verify()) == ["shard 0: not built"]
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(opened.read(name)[-rows[name] :], array)
+        assert not opened.read(name)[: -rows[name]].any()
+    assert list(opened.missing()) == [0]
+    # Byte for byte what Zarr itself writes.
+    keys = {shard_key(name, column, 1) for name, column in layout.columns().items()}
+    ours = {key: (store / key).read_bytes() for key in keys}
+    group = zarr.open_group(store, mode="r+")
+    for name, array in arrays.items():
+        group[name].with_config({"write_empty_chunks": True})[-rows[name] :] = array
+    assert {key: (store / key).read_bytes() for key in keys} == ours

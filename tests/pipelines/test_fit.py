@@ -15,11 +15,11 @@ from command_line import pifa
 from html_page import Page
 from synthetic import make_samples, project_landmarks
 
-from pifa_data.build import fit_faces
 from pifa_data.camera import pose_angles, project
 from pifa_data.errors import AnnotationError, PifaError
 from pifa_data.faces import Face
 from pifa_data.fitting import Fits, LandmarkFitter
+from pifa_data.labels import fit_faces
 from pifa_data.morphable import MorphableModel
 from pifa_data.readers import FORMATS, read_faces
 from pipelines import fit as fit_pipeline

@@ -1,0 +1,66 @@
+"""The manifest: one JSON file a finished shard, with what its arrays are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pifa_data.store.layout import Layout
+from pifa_data.store.location import Location
+
+MANIFEST = "manifest"
+
+
+def entry_key(shard: int) -> str:
+    """The key of a shard's entry."""
+    return f"{MANIFEST}/{shard:06d}.json"
+
+
+def array_digest(array: np.ndarray) -> str:
+    """SHA-256 of an array's shape, type and little-endian bytes."""
+    array = np.ascontiguousarray(array)
+    digest = hashlib.sha256(f"{array.shape} {array.dtype.newbyteorder('<').str}\n".encode())
+    digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
+    return digest.hexdigest()
+
+
+def store_digest(entries: Mapping[int, Mapping[str, Any]]) -> str:
+    """One SHA-256 over the decoded arrays of all shards, in their order: equal for equal builds."""
+    digest = hashlib.sha256()
+    for shard in sorted(entries):
+        for name, value in sorted(entries[shard]["digests"].items()):
+            digest.update(f"{shard} {name} {value}\n".encode())
+    return digest.hexdigest()
+
+
+def read_manifest(location: Location, layout: Layout) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
+    """The entries of the finished shards, and what is wrong with the others that have one."""
+    entries, problems = {}, {}
+    columns = set(layout.columns())
+    for key in location.sizes(MANIFEST):
+        number = key.removeprefix(f"{MANIFEST}/").removesuffix(".json")
+        if not (key.endswith(".json") and number.isascii() and number.isdigit()):
+            continue
+        try:
+            entries[int(number)] = _parse(location.read(key), int(number), columns)
+        except FileNotFoundError:
+            continue
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            problems[int(number)] = f"the manifest's entry {key} is damaged ({error})"
+    return dict(sorted(entries.items())), problems
+
+
+def _parse(data: bytes, shard: int, columns: set[str]) -> dict[str, Any]:
+    entry = json.loads(data)
+    if entry["shard"] != shard or entry["digests"].keys() != columns or entry["bytes"].keys() != columns:
+        raise ValueError("expected this shard's number and every array")
+    if not all(isinstance(n, int) for n in entry["bytes"].values()):
+        raise ValueError("expected numbers of bytes")
+    if not all(isinstance(text, str) for text in (*entry["digests"].values(), *entry["failures"].values())):
+        raise ValueError("expected texts")
+    [int(face) for face in entry["failures"]]
+    return dict(entry)

@@ -1,0 +1,171 @@
+"""What a build consists of: its faces in the order of the store, its settings, and a hash of all that decides it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from pifa_data.build import PrepConfig
+from pifa_data.errors import AnnotationError
+from pifa_data.faces import Face, Skipped
+from pifa_data.images import image_exists
+from pifa_data.morphable import MorphableModel
+from pifa_data.morphable.points import landmark_vertices
+from pifa_data.schemes import SCHEMES, get_scheme, union_name
+from pifa_data.store import TEXTS
+from pipelines.progress import progress
+from pipelines.sources import no_face, stream_faces
+from pipelines.spool import Spool
+
+UNION = "union"
+"""``--scheme union``: all points of all the schemes that the faces have."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which faces, as the user says it; kept in the store, so that a repair finds them again.
+
+    Attributes:
+        sources: ``FORMAT:PATH`` or paths.
+        split, limit, where: which faces of each source.
+        images: folder or URL that has the images, if they are not beside the labels.
+    """
+
+    sources: tuple[str, ...]
+    split: str | None = None
+    limit: int | None = None
+    where: str | None = None
+    images: str | None = None
+
+
+class Plan:
+    """Everything about a build that is known before its first shard.
+
+    Attributes:
+        config: with the store's scheme.
+        layout: sizes of the store.
+        skipped: faces that can't be used.
+        digest: what a resumed build must share with the one it goes on with.
+    """
+
+    def __init__(self, selection: Selection, config: PrepConfig, model: MorphableModel, *, strict: bool) -> None:
+        """Read the sources.
+
+        Raises:
+            PifaError: a source can't be read, none of its faces can be used, or the model lacks a scheme.
+        """
+        if config.scheme not in (None, UNION):
+            get_scheme(str(config.scheme))  # refuses one that is not known before any work
+        self.skipped: list[Skipped] = []
+        self._spool = Spool()
+        self._first: str | None = None
+        self._has_image = False
+        try:
+            self._read(selection, config, model, strict)
+        except BaseException:
+            self.close()
+            raise
+
+    def _read(self, selection: Selection, config: PrepConfig, model: MorphableModel, strict: bool) -> None:
+        widths = dict.fromkeys(TEXTS, 1)
+        content = hashlib.sha256()
+        schemes: set[str] = set()
+        with progress("reading", None, "faces") as advance:
+            for face in stream_faces(
+                selection.sources,
+                split=selection.split,
+                limit=selection.limit,
+                where=selection.where,
+                images=selection.images,
+            ):
+                if isinstance(face, Skipped):
+                    if strict:
+                        raise AnnotationError(f"{face.id}: {face.reason} (--strict stops at the first unusable face)")
+                    self.skipped.append(face)
+                    continue
+                self._spool.append(face)
+                self._look_for_image(face)
+                schemes.add(face.scheme)
+                _add_to_digest(content, face)
+                for name in TEXTS:
+                    widths[name] = max(widths[name], len(text_of(face, name, config).encode()))
+                advance(1)
+        if not len(self._spool):
+            raise no_face(
+                selection.sources, "no usable face found", self.skipped, split=selection.split, where=selection.where
+            )
+        self.config = replace(config, scheme=_store_scheme(config.scheme, schemes))
+        for scheme in sorted({str(self.config.scheme), *schemes}):
+            landmark_vertices(model, scheme)  # refuses a model without them
+        count = len(self._spool)
+        self._order = np.random.default_rng([config.seed, count]).permutation(count)
+        self.layout = self.config.layout_of(count, 8 + model.n_coefficients, widths)
+        settings = f"{sorted(self.config.as_dict().items())} {model.fingerprint} ".encode()
+        self.digest = hashlib.sha256(settings + content.digest()).hexdigest()
+
+    def _look_for_image(self, face: Face) -> None:
+        if self._first is None:
+            self._first = face.file
+        if not self._has_image:
+            self._has_image = image_exists(face.file)
+
+    def check_images(self, selection: Selection) -> None:
+        """Refuse labels alone.
+
+        Raises:
+            AnnotationError: not one of the images is there.
+        """
+        if not self._has_image:
+            raise AnnotationError(
+                f"{', '.join(selection.sources)}: no face could be prepared: these are labels alone, none of the "
+                f"{len(self._spool)} images is there (the first would be {self._first}); put them in place, say where "
+                "they are by --images, or fit the labels with `pifa fit`"
+            )
+
+    def faces_of(self, shard: int) -> list[bytes]:
+        """A shard's faces, as ``spool.unpack`` takes them."""
+        return self._spool.packed(self._order[self.layout.face_range(shard)].tolist())
+
+    def close(self) -> None:
+        """Give the temporary file back."""
+        self._spool.close()
+
+
+def text_of(face: Face, column: str, config: PrepConfig) -> str:
+    """A face's entry in a text column."""
+    values = {
+        "id": face.id,
+        "path": face.file,
+        "subject": face.subject,
+        "split": face.split,
+        "subsets": " ".join(face.subsets),
+        "scheme": face.scheme,
+        "kind": config.landmarks or face.kind,
+    }
+    return values[column]
+
+
+def _add_to_digest(digest: Any, face: Face) -> None:
+    texts = (face.id, face.file, face.subject, face.split, *face.subsets, face.scheme, face.kind)
+    digest.update("\0".join(texts).encode() + b"\0")
+    digest.update(face.landmarks.tobytes() + face.visibility.tobytes())
+    for array in (face.box, face.pose):
+        digest.update(b"" if array is None else np.asarray(array, np.float64).tobytes())
+
+
+def _store_scheme(wanted: str | None, found: set[str]) -> str:
+    """The landmark scheme of the store, of what was asked for and the schemes that the faces have."""
+    union = union_name(found, list(SCHEMES))
+    if wanted == UNION:
+        return union
+    if wanted is not None:
+        return wanted
+    if len(found) > 1:
+        raise AnnotationError(
+            f"the faces have landmarks of several schemes ({', '.join(sorted(found))}); say which the store shall "
+            f"have: --scheme {union.partition('+')[0]}, or --scheme {UNION} for all points of all of them"
+        )
+    return union

@@ -1,0 +1,57 @@
+"""Faces that wait on disk until their turn comes, so that a source of any size takes no memory."""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+from array import array
+from collections.abc import Iterable
+from typing import Any
+
+from pifa_data.faces import Face
+
+IN_MEMORY = 64 * 2**20
+"""Bytes that are kept without a file: some 40,000 faces of 68 points."""
+
+
+class Spool:
+    """A list of faces that can only grow, as bytes in a temporary file of this process (``$TMPDIR``).
+
+    The bytes are pickles: nobody else can write that file, and a worker gets them from the run that made them.
+    """
+
+    def __init__(self) -> None:
+        self._file: Any = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 (lives as long as this)
+        self._ends = array("q")
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def append(self, face: Face) -> None:
+        """Add a face.
+
+        Raises:
+            OSError: no space for temporary files.
+        """
+        data = pickle.dumps(face, protocol=5)
+        self._file.write(data)
+        self._ends.append((self._ends[-1] if self._ends else 0) + len(data))
+
+    def packed(self, numbers: Iterable[int]) -> list[bytes]:
+        """The faces of these numbers, as ``unpack`` takes them."""
+        out = []
+        for number in numbers:
+            start = self._ends[number - 1] if number else 0
+            self._file.seek(start)
+            out.append(self._file.read(self._ends[number] - start))
+        self._file.seek(0, 2)
+        return out
+
+    def close(self) -> None:
+        """Give the space back."""
+        self._file.close()
+
+
+def unpack(data: Iterable[bytes]) -> list[Face]:
+    """The faces of ``Spool.packed``."""
+    return [pickle.loads(face) for face in data]
