@@ -68,10 +68,15 @@ def _check_versions(client: Any) -> None:
                 )
 
 
+WINDOW = 4
+"""Tasks a worker that are submitted ahead. A quarter of the window is submitted at a time: one by one, a task cost the
+scheduler and this process half as much again (``benchmarks/prep.py --only scheduler``)."""
+
+
 def run_tasks(client: Any, function: Callable[..., Any], tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
     """Call a function on the workers with each task's arguments; results come as they are done.
 
-    A window of tasks, not all at once: neither the scheduler nor this process ever holds more than a few.
+    A window of tasks, not all at once: neither the scheduler nor this process ever holds more than a few a worker.
 
     Raises:
         What a task raises three times over; ``KilledWorker`` for one whose workers die four times.
@@ -79,14 +84,17 @@ def run_tasks(client: Any, function: Callable[..., Any], tasks: Iterable[tuple[A
     from distributed import as_completed
 
     queue = iter(tasks)
+    workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
 
-    def submit(arguments: tuple[Any, ...]) -> Any:
-        return client.submit(function, *arguments, pure=False, retries=2)
+    def submit(count: int) -> list[Any]:
+        part = list(itertools.islice(queue, count))
+        return client.map(function, *map(list, zip(*part, strict=True)), pure=False, retries=2) if part else []
 
-    window = 2 * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
-    pending = as_completed([submit(task) for task in itertools.islice(queue, window)])
+    pending = as_completed(submit(WINDOW * workers))
+    done = 0
     for future in pending:
         yield future.result()
-        following = next(queue, None)
-        if following is not None:
-            pending.add(submit(following))
+        done += 1
+        if done == workers:
+            pending.update(submit(done))
+            done = 0

@@ -163,7 +163,7 @@ def _build(
             advance(layout.faces - count)
             begun, done = time.perf_counter(), 0
             for entry in run_tasks(client, build_shard, tasks):
-                if strict:
+                if strict and entry["failures"]:
                     _stop_at_failure(Store(location, unfinished=True), entry)
                 span = layout.face_range(entry["shard"])
                 done += span.stop - span.start
@@ -184,7 +184,7 @@ def build_shard(
     layout: Layout,
     config: PrepConfig,
     shard: int,
-    packed: list[bytes],
+    packed: bytes,
 ) -> dict[str, Any]:
     """One Dask task: build and write one shard; returns its manifest entry."""
     cv2.setNumThreads(0)  # one thread a worker; OpenCV's own pool would fight the other workers

@@ -125,7 +125,7 @@ class Plan:
                 "they are by --images, or fit the labels with `pifa fit`"
             )
 
-    def faces_of(self, shard: int) -> list[bytes]:
+    def faces_of(self, shard: int) -> bytes:
         """A shard's faces, as ``spool.unpack`` takes them."""
         return self._spool.packed(self._order[self.layout.face_range(shard)].tolist())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import tempfile
 from array import array
@@ -37,7 +38,7 @@ class Spool:
         self._file.write(data)
         self._ends.append((self._ends[-1] if self._ends else 0) + len(data))
 
-    def packed(self, numbers: Iterable[int]) -> list[bytes]:
+    def packed(self, numbers: Iterable[int]) -> bytes:
         """The faces of these numbers, as ``unpack`` takes them."""
         out = []
         for number in numbers:
@@ -45,13 +46,17 @@ class Spool:
             self._file.seek(start)
             out.append(self._file.read(self._ends[number] - start))
         self._file.seek(0, 2)
-        return out
+        return b"".join(out)
 
     def close(self) -> None:
         """Give the space back."""
         self._file.close()
 
 
-def unpack(data: Iterable[bytes]) -> list[Face]:
+def unpack(data: bytes) -> list[Face]:
     """The faces of ``Spool.packed``."""
-    return [pickle.loads(face) for face in data]
+    file = io.BytesIO(data)
+    faces = []
+    while file.tell() < len(data):
+        faces.append(pickle.load(file))
+    return faces

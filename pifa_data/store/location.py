@@ -50,7 +50,7 @@ class Location(ABC):
         """
 
     @abstractmethod
-    def write(self, key: str, data: bytes) -> None:
+    def write(self, key: str, data: bytes | memoryview) -> None:
         """Set a key, whole or not at all; who reads it meanwhile gets the old bytes or the new.
 
         Raises:
@@ -109,7 +109,7 @@ class Folder(Location):
     def read(self, key: str) -> bytes:
         return (self.path / key).read_bytes()
 
-    def write(self, key: str, data: bytes) -> None:
+    def write(self, key: str, data: bytes | memoryview) -> None:
         final = self.path / key
         final.parent.mkdir(parents=True, exist_ok=True)
         # A name of its own: a worker that outlived a killed run may be writing the same bytes beside this one.
@@ -194,9 +194,9 @@ class Bucket(Location):
         with _plain_errors(self.name):
             return bytes(self._fs.cat_file(f"{self._root}/{key}"))
 
-    def write(self, key: str, data: bytes) -> None:
+    def write(self, key: str, data: bytes | memoryview) -> None:
         with _plain_errors(self.name):
-            self._fs.pipe_file(f"{self._root}/{key}", data)
+            self._fs.pipe_file(f"{self._root}/{key}", bytes(data))
 
     def delete(self, key: str) -> None:
         with _plain_errors(self.name):

@@ -185,9 +185,10 @@ def shard_key(name: str, column: Column, shard: int) -> str:
     return f"{name}/c/{shard}" + "/0" * len(column.shape)
 
 
-def _encode(rows: np.ndarray, column: Column, shard_rows: int) -> bytes:
-    """What Zarr would write for a shard that begins with ``rows``."""
+def _encode(rows: np.ndarray, column: Column, shard_rows: int) -> memoryview:
+    """What Zarr would write for a shard that begins with ``rows``, as bytes."""
     files: dict[str, Any] = {}
     array = _array(MemoryStore(files), None, column, len(rows), shard_rows)
     array[...] = rows
-    return bytes(files[shard_key("", column, 0).lstrip("/")].to_bytes())
+    # Not to_bytes(), which copies them once more.
+    return np.ascontiguousarray(files[shard_key("", column, 0).lstrip("/")].as_numpy_array()).data
