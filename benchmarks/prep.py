@@ -1,6 +1,6 @@
 """Speed, memory and scheduler cost of ``pifa prep``, each beside its yardstick in the same run.
 
-    python benchmarks/prep.py SOURCE [--morphable NAME] [--only speed,scaling,memory,resume,scheduler] [--json FILE]
+    python benchmarks/prep.py SOURCE [--morphable NAME] [--only PART,…] [--json FILE]
 
 * **speed**: crops a second, everything included, against the floor: what any tool must do for the same crops (decode
   the images, warp each 20 times, write the crops with the same codec, chunks and shards), by as many processes, each
@@ -9,6 +9,11 @@
 * **memory**: the largest worker process, for 1,000 and 100,000 simulated faces.
 * **resume**: of a finished store of 100,000 crops, the whole command.
 * **scheduler**: the cost of a task of no work, with the arguments that a real one has.
+* **plan**: what a face costs the main process before the first shard: time, temporary file, memory.
+* **layouts**: rate and bytes of each.
+* **opening**: what a shard costs whoever opens the store.
+
+``benchmarks/scale.py`` carries these on to a hundred million faces.
 
 Compare ratios, not seconds.
 """
@@ -23,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +40,14 @@ from pifa_data.boxes import face_rng, jitter_box, square_of, tight_box
 from pifa_data.build import PrepConfig
 from pifa_data.faces import Face
 from pifa_data.images import CropSource, read_image
-from pifa_data.store import Layout, create_store
+from pifa_data.store import TEXTS, Layout, Store, create_store, write_shard
 from pipelines.cluster import connected, run_tasks
 from pipelines.prep_plan import Plan, Selection
 from pipelines.sources import find_model
 from pipelines.spool import unpack
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("speed", "scaling", "memory", "resume", "scheduler")
+PARTS = ("speed", "scaling", "memory", "resume", "scheduler", "plan", "opening", "layouts")
 CHILD = """
 import json, resource, sys, time
 from pathlib import Path
@@ -175,6 +181,76 @@ def scheduler(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return {"shards": done, "argument_kilobytes": size / 1024, "milliseconds_a_shard": 1000 * seconds / done}
 
 
+def layouts(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    out: dict[str, Any] = {"workers": options.workers}
+    for layout in ("crops", "faces"):
+        common: dict[str, Any] = {"morphable": options.morphable, "limit": options.faces, "workers": options.workers}
+        found = prepare(options.source, folder / f"{layout}.zarr", {"layout": layout}, **common)
+        out[layout] = {
+            "crops_per_second": found["crops_per_second"],
+            "bytes_a_face": found["store_bytes"] / found["faces"],
+        }
+    out["crops_against_faces"] = out["crops"]["bytes_a_face"] / out["faces"]["bytes_a_face"]
+    return out
+
+
+PLAN = """
+import json, resource, sys, time
+from pifa_data.build import PrepConfig
+from pipelines.prep_plan import Plan, Selection
+from pipelines.sources import find_model
+start = time.perf_counter()
+plan = Plan(Selection((sys.argv[1],)), PrepConfig(), find_model("builtin"), strict=False)
+seconds = time.perf_counter() - start
+start = time.perf_counter()
+sizes = [len(plan.faces_of(shard)) for shard in range(min(plan.layout.shards, 500))]
+taking = time.perf_counter() - start
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps([plan.layout.faces, seconds, taking / len(sizes), sum(sizes) / len(sizes), peak]))
+"""
+
+
+def plan(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Of two sizes, so that what grows with the faces can be told from what does not."""
+    found = []
+    for faces in options.simulated:
+        source = make_source(folder / f"plan-{faces}", faces, images=False)
+        done = subprocess.run(
+            [sys.executable, "-c", PLAN, source], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
+        )
+        found.append(json.loads(done.stdout.splitlines()[-1]))
+    (small, first, *_, least), (large, last, taking, size, most) = found[0], found[-1]
+    return {
+        "microseconds_a_face": 1e6 * (last - first) / (large - small),
+        "main_bytes_a_face": 1024 * (most - least) / (large - small),
+        "temporary_bytes_a_face": size / PrepConfig().shard_faces,
+        "milliseconds_a_shard": 1000 * taking,
+    }
+
+
+def opening(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """A store of many small shards, opened and checked as ``pifa train`` does."""
+    count = 1000
+    config = PrepConfig(scheme="ibug68", copies=1, size=32, shard_faces=1)
+    layout = config.layout_of(count, 9, dict.fromkeys(TEXTS, 8))
+    store = folder / "opening.zarr"
+    create_store(store, layout, {"config": config.as_dict(), "plan": ""}, find_model("builtin"))
+    arrays = {name: np.zeros((1, *column.shape), column.dtype) for name, column in layout.columns().items()}
+    for shard in range(count):
+        write_shard(store, layout, shard, arrays, {})
+    tracemalloc.start()
+    Store(store, unfinished=True).missing()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    start = time.perf_counter()
+    Store(store, unfinished=True).missing()
+    return {
+        "milliseconds_a_shard": 1000 * (time.perf_counter() - start) / count,
+        "kilobytes_a_shard": peak / count / 1024,
+        "files_a_shard": len(layout.columns()) + 1,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source")
@@ -183,7 +259,7 @@ def main() -> None:
     parser.add_argument("--faces", type=int, help="the first so many of the source")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=2, help="of speed")
-    parser.add_argument("--simulated", type=int, nargs="+", default=[1000, 100_000], help="faces for memory")
+    parser.add_argument("--simulated", type=int, nargs="+", default=[1000, 100_000], help="faces for memory and plan")
     parser.add_argument("--shards", type=int, default=10_000, help="for scheduler")
     parser.add_argument(
         "--folder", type=Path, help="for the stores; 20 GB for memory (default: the system's temporary)"

@@ -11,9 +11,6 @@ from typing import Any
 
 from pifa_data.faces import Face
 
-IN_MEMORY = 64 * 2**20
-"""Bytes that are kept without a file: some 40,000 faces of 68 points."""
-
 
 class Spool:
     """A list of faces that can only grow, as bytes in a temporary file of this process (``$TMPDIR``).
@@ -22,7 +19,7 @@ class Spool:
     """
 
     def __init__(self) -> None:
-        self._file: Any = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 (lives as long as this)
+        self._file: Any = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as this)
         self._ends = array("q")
 
     def __len__(self) -> int:
