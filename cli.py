@@ -210,6 +210,12 @@ def fit(sources: tuple[str, ...], out: Path, as_json: bool, **options: Any) -> N
     type=click.Choice(["crops", "faces"]),
     help="Crops, or one larger crop a face that they are cut from while training: a twelfth of the space.",
 )
+@click.option(
+    "--profile",
+    metavar="DEG",
+    type=click.FloatRange(0, 90, min_open=True),
+    help="Also three views of each face, turned in 3D to yaws of up to DEG degrees.",
+)
 @click.option("--shard-faces", type=click.IntRange(1, 65536), help="Faces a shard (default 128).")
 @click.option("--images", metavar="FOLDER|URL", help="Where the images are, if not beside the labels; also s3://….")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 4096), help="Local worker processes.")
@@ -236,7 +242,8 @@ def prep(sources: tuple[str, ...], store: str, as_json: bool, **options: Any) ->
     from pipelines.prep import run_prep
 
     config: dict[str, Any] = {
-        key: options.pop(key) for key in ("copies", "size", "seed", "boxes", "landmarks", "scheme", "mirror", "layout")
+        key: options.pop(key)
+        for key in ("copies", "size", "seed", "boxes", "landmarks", "scheme", "mirror", "layout", "profile")
     }
     grow, jitter, shard_faces = (options.pop(key) for key in ("grow", "jitter", "shard_faces"))
     if shard_faces is not None:
@@ -253,8 +260,9 @@ def prep(sources: tuple[str, ...], store: str, as_json: bool, **options: Any) ->
     if as_json:
         _print_json(summary.as_json())
         return
+    views = f" and {summary.views} turned views of them" if summary.views else ""
     click.echo(
-        f"{store}: {summary.crops} crops of {summary.faces} faces in {summary.seconds:.0f} s, "
+        f"{store}: {summary.crops} crops of {summary.faces} faces{views} in {summary.seconds:.0f} s, "
         f"{summary.skipped} skipped, mean fit error {summary.fit_nme_mean:.2f} % (tight)"
     )
     for skipped in summary.reasons[:20]:

@@ -19,6 +19,7 @@ from pifa_data.labels import SMALLEST_FACE, WORST_FIT, Fitted, check_inside, fit
 from pifa_data.schemes import get_scheme
 from pifa_data.store import FACES_A_SHARD, TEXTS, Layout
 from pifa_data.urls import join
+from pifa_data.views import PROFILE_VIEWS, ViewMaker
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,10 @@ class PrepConfig:
         landmarks: ``2d``, ``3d``, or None for what each face's reader says.
         mirror: as many copies again, flipped left to right, with the fit of the mirrored labels.
         layout: ``crops``, or ``faces``: one larger crop a face, from which the copies are cut when they are read.
-        shard_faces: faces a shard, a multiple of 64 where chunks shall be whole.
+        shard_faces: faces that are fitted together, since the last bits of a fit depend on those beside it. They are a
+            shard; with ``profile`` several shards, so that none has more rows. A multiple of 64 where chunks shall be
+            whole.
+        profile: degrees, up to 90; each face also gets ``PROFILE_VIEWS`` views turned to yaws of up to so many.
     """
 
     scheme: str | None = None
@@ -51,10 +55,22 @@ class PrepConfig:
     mirror: bool = False
     layout: str = "crops"
     shard_faces: int = FACES_A_SHARD
+    profile: float | None = None
+
+    @property
+    def views(self) -> int:
+        """Rows of the face table for each face: itself, and its turned views."""
+        return 1 if self.profile is None else 1 + PROFILE_VIEWS
+
+    @property
+    def own_faces(self) -> int:
+        """Faces a shard, views not counted: with their views no more than ``shard_faces`` where that can be."""
+        fitting = max(1, self.shard_faces // self.views)
+        return max(n for n in range(1, fitting + 1) if self.shard_faces % n == 0)
 
     @property
     def rows_a_face(self) -> int:
-        """Crops a face, mirrored ones counted."""
+        """Crops of a face or view, mirrored ones counted."""
         return self.copies * (2 if self.mirror else 1)
 
     def as_dict(self) -> dict:
@@ -63,14 +79,14 @@ class PrepConfig:
     def layout_of(self, faces: int, params: int, text_widths: dict[str, int]) -> Layout:
         """The sizes of a store of so many faces; ``scheme`` must be known."""
         return Layout(
-            faces=faces,
+            faces=faces * self.views,
             copies=self.rows_a_face,
             size=self.size,
             points=len(get_scheme(str(self.scheme))),
             params=params,
             text_widths={name: max(1, text_widths[name]) for name in TEXTS},
             kind=self.layout,
-            shard_faces=self.shard_faces,
+            shard_faces=self.own_faces * self.views,
         )
 
 
@@ -80,8 +96,8 @@ class Rows:
 
     Attributes:
         crops: columns outside the face table.
-        faces: columns of the face table.
-        failures: position of a face that failed, and why; its rows are not valid.
+        faces: columns of the face table; a face's views follow it.
+        failures: position of a face that failed in the face table, and why; its rows are not valid.
     """
 
     crops: dict[str, np.ndarray]
@@ -90,53 +106,92 @@ class Rows:
 
 
 def build_rows(
-    faces: list[Face], config: PrepConfig, fitters: Fitters, root: str | Path = "", order: np.ndarray | None = None
+    faces: list[Face],
+    config: PrepConfig,
+    fitters: Fitters,
+    root: str | Path = "",
+    order: np.ndarray | None = None,
+    part: slice = slice(None),
 ) -> Rows:
-    """Everything a store holds of ``faces`` but texts.
+    """Everything a store holds of faces but texts.
 
     Args:
+        faces: all that are fitted together.
+        part: those of them that are meant.
         root: folder or URL that relative image paths are told from.
         order: where each crop row goes, of the rows face by face; where they are if None.
     """
     if config.landmarks is not None:
         faces = [replace(face, kind=config.landmarks) for face in faces]
     config = replace(config, scheme=config.scheme or faces[0].scheme)
-    fitted = fit_labels(faces, str(config.scheme), fitters)
-    crops = _Crops(config, fitted, order)
-    boxes = np.zeros((len(faces), 4), np.float32)
+    fitted = fit_labels(faces, str(config.scheme), fitters).take(part)
+    faces = faces[part]
+    maker = _view_maker(config, fitters)
+    # A view's row begins as its face's.
+    rows = fitted.take(np.repeat(np.arange(len(faces)), config.views))
+    crops = _Crops(config, rows, order)
+    own = range(0, len(rows.params), config.views)
+    boxes = np.zeros((len(rows.params), 4), np.float32)
+    profile = np.zeros(len(boxes), np.float32)
+    valid = np.zeros(len(boxes), bool)
     failures: dict[int, str] = {}
     usable = []
     for f, face in enumerate(faces):
         try:
-            boxes[f] = _box(face, fitted, f, config)
+            boxes[own[f]] = _box(face, fitted, f, config)
             usable.append(f)
         except AnnotationError as error:
-            failures[f] = str(error)
+            failures[own[f]] = str(error)
     for f, image in zip(usable, read_images([join(root, faces[f].file) for f in usable]), strict=True):
+        row = own[f]
         try:
             if isinstance(image, ImageError):
                 raise image
             check_inside(faces[f], image.shape)
         except (ImageError, AnnotationError) as error:
-            failures[f] = str(error)
-            boxes[f] = 0
+            failures[row] = str(error)
+            boxes[row] = 0
             continue
-        crops.add(f, faces[f].id, image, _box(faces[f], fitted, f, config))
+        crops.add(row, faces[f].id, image, _box(faces[f], fitted, f, config))
+        valid[row] = True
+        for view in maker.views(faces[f], fitted, f, image) if maker else ():
+            at = row + view.number
+            for name in ("params", "params_mirrored", "landmarks", "visibility"):
+                getattr(rows, name)[at] = getattr(view, name)
+            boxes[at], profile[at], valid[at] = view.box, view.turn, True
+            crops.add(at, view.id, view.image, view.box)
     table = {
         "box": boxes,
-        "dataset_box": np.stack([np.full(4, np.nan) if f.box is None else f.box for f in faces]).astype(np.float32),
-        "dataset_pose": np.stack([np.full(3, np.nan) if f.pose is None else f.pose for f in faces]).astype(np.float32),
-        "landmarks": fitted.landmarks.astype(np.float32),
-        "visibility": fitted.visibility,
-        "params": fitted.params.astype(np.float32),
-        "params_mirrored": fitted.params_mirrored.astype(np.float32),
-        "fit_nme": fitted.nme.astype(np.float32),
-        "fit_nme_mirrored": fitted.nme_mirrored.astype(np.float32),
-        "pose": pose_angles(fitted.params[:, :8].reshape(-1, 2, 4)).astype(np.float32),
-        "profile": np.zeros(len(faces), np.float32),
-        "valid": np.array([f not in failures for f in range(len(faces))]),
+        "dataset_box": np.full((len(boxes), 4), np.nan, np.float32),
+        "dataset_pose": np.full((len(boxes), 3), np.nan, np.float32),
+        "landmarks": rows.landmarks.astype(np.float32),
+        "visibility": rows.visibility,
+        "params": rows.params.astype(np.float32),
+        "params_mirrored": rows.params_mirrored.astype(np.float32),
+        "fit_nme": rows.nme.astype(np.float32),
+        "fit_nme_mirrored": rows.nme_mirrored.astype(np.float32),
+        "pose": pose_angles(rows.params[:, :8].reshape(-1, 2, 4)).astype(np.float32),
+        "profile": profile,
+        "valid": valid,
     }
+    for row, face in zip(own, faces, strict=True):
+        table["dataset_box"][row] = np.nan if face.box is None else face.box
+        table["dataset_pose"][row] = np.nan if face.pose is None else face.pose
     return Rows(crops.columns, table, dict(sorted(failures.items())))
+
+
+def _view_maker(config: PrepConfig, fitters: Fitters) -> ViewMaker | None:
+    if config.profile is None:
+        return None
+    return ViewMaker(
+        fitters.model,
+        str(config.scheme),
+        largest=np.radians(config.profile),
+        seed=config.seed,
+        boxes=config.boxes,
+        grow=config.grow,
+        size=config.size,
+    )
 
 
 def _box(face: Face, fitted: Fitted, f: int, config: PrepConfig) -> np.ndarray:
@@ -162,15 +217,15 @@ def _box(face: Face, fitted: Fitted, f: int, config: PrepConfig) -> np.ndarray:
 
 
 class _Crops:
-    """The crop rows of a shard, filled face by face."""
+    """The crop rows of a shard, filled row by row of the face table."""
 
     def __init__(self, config: PrepConfig, fitted: Fitted, order: np.ndarray | None) -> None:
         n, copies = len(fitted.params), config.rows_a_face
         self._config, self._fitted = config, fitted
-        # place[f, c] is the row of copy c of face f.
+        # place[f, c] is the row of copy c of row f of the face table.
         place = np.arange(n * copies) if order is None else order
         self._place = place.reshape(n, copies)
-        layout = config.layout_of(n, fitted.params.shape[1], dict.fromkeys(TEXTS, 1))
+        layout = config.layout_of(n // config.views, fitted.params.shape[1], dict.fromkeys(TEXTS, 1))
         self._large = layout.image_size
         self.columns = {
             name: np.zeros((n * copies if column.of == "crop" else n, *column.shape), column.dtype)

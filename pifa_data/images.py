@@ -256,6 +256,22 @@ class CropSource:
             borderValue=(0, 0, 0),
         )
 
+    def sample(self, points: np.ndarray) -> np.ndarray:
+        """The image at any places, bilinear; black outside it.
+
+        Args:
+            points: ``(H, W, 2)`` image pixels, H and W at most ``LARGEST_SIDE``.
+
+        Returns:
+            ``(H, W, 3)`` uint8.
+        """
+        height, width = self._image.shape[:2]
+        x, y = ((points[..., axis] + 0.5) / f - 0.5 for axis, f in enumerate(self._stretch))
+        maps = x.astype(np.float32), y.astype(np.float32)
+        sampled = cv2.remap(self._image, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        sampled[(x < -0.5) | (x > width - 0.5) | (y < -0.5) | (y > height - 0.5)] = 0
+        return sampled
+
 
 def crop_image(image: np.ndarray, square: Square) -> np.ndarray:
     """One crop of one image; see ``CropSource``."""

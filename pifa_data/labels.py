@@ -102,6 +102,10 @@ class Fitted:
     visibility: np.ndarray
     tight: np.ndarray
 
+    def take(self, rows: slice | np.ndarray) -> Fitted:
+        """Those of some faces, an array each of its own."""
+        return Fitted(*(getattr(self, field.name)[rows].copy() for field in fields(self)))
+
 
 def fit_labels(faces: list[Face], scheme: str, fitters: Fitters) -> Fitted:
     """Fit each face in its own scheme, let go of slips, and bring labels and tight box to the store's ``scheme``."""

@@ -33,7 +33,7 @@ from pifa_data.store import (
 )
 from pifa_data.version import VERSION
 from pipelines.cluster import connected, run_tasks
-from pipelines.prep_plan import Plan, Selection, text_of
+from pipelines.prep_plan import Plan, Selection, shard_part, text_of
 from pipelines.progress import progress
 from pipelines.sources import find_model
 from pipelines.spool import unpack
@@ -41,9 +41,13 @@ from pipelines.spool import unpack
 
 @dataclass(frozen=True)
 class PrepSummary:
-    """What a build gave; the keys of ``pifa prep --json`` and the skipped faces with their reasons."""
+    """What a build gave; the keys of ``pifa prep --json`` and the skipped faces with their reasons.
+
+    ``views`` are those of face profiling, which ``faces`` does not count; ``crops`` are of both.
+    """
 
     faces: int
+    views: int
     crops: int
     skipped: int
     seconds: float
@@ -190,14 +194,16 @@ def build_shard(
     cv2.setNumThreads(0)  # one thread a worker; OpenCV's own pool would fight the other workers
     faces = unpack(packed)
     # Rows of a shard are mixed, so that reading whole chunks in random order is a good shuffle.
-    order = np.random.default_rng([config.seed, shard]).permutation(len(faces) * layout.copies)
-    rows = build_rows(faces, config, _fitters(store, fingerprint), root, order)
+    span = layout.row_range(shard)
+    order = np.random.default_rng([config.seed, shard]).permutation(span.stop - span.start)
+    _, part = shard_part(layout, config, shard)
+    rows = build_rows(faces, config, _fitters(store, fingerprint), root, order, part)
     offset = layout.face_range(shard).start
     rows.crops["source"] += offset
     arrays = dict(rows.crops)
     arrays |= {f"faces/{name}": column for name, column in rows.faces.items()}
     for name in TEXTS:
-        texts = [text_of(face, name, config) for face in faces]
+        texts = [text_of(face, name, config, view) for face in faces[part] for view in range(config.views)]
         arrays[f"faces/{name}"] = encode_text(texts, layout.text_widths[name])
     failures = {offset + position: reason for position, reason in rows.failures.items()}
     return write_shard(store, layout, shard, arrays, failures)
@@ -264,6 +270,7 @@ def _finish(location: Location, start: float) -> PrepSummary:
         raise StoreError(f"{location}: {len(missing)} shards are missing; run again with --resume")
     reasons = store.skipped()
     valid = store.read("faces/valid")
+    views = int(np.count_nonzero(store.read("faces/profile")[valid]))
     nme = store.read("faces/fit_nme")[valid]
     if not len(nme):
         raise StoreError(f"{location}: no face could be prepared; the first: {reasons[0].id}: {reasons[0].reason}")
@@ -275,7 +282,8 @@ def _finish(location: Location, start: float) -> PrepSummary:
     seconds = time.perf_counter() - start
     crops = int(valid.sum()) * store.layout.copies
     return PrepSummary(
-        faces=int(valid.sum()),
+        faces=int(valid.sum()) - views,
+        views=views,
         crops=crops,
         skipped=len(reasons),
         seconds=round(seconds, 2),

@@ -15,7 +15,8 @@ from pifa_data.images import image_exists
 from pifa_data.morphable import MorphableModel
 from pifa_data.morphable.points import landmark_vertices
 from pifa_data.schemes import SCHEMES, get_scheme, union_name
-from pifa_data.store import TEXTS
+from pifa_data.store import TEXTS, Layout
+from pifa_data.views import view_id
 from pipelines.progress import progress
 from pipelines.sources import no_face, stream_faces
 from pipelines.spool import Spool
@@ -91,7 +92,8 @@ class Plan:
                 schemes.add(face.scheme)
                 _add_to_digest(content, face)
                 for name in TEXTS:
-                    widths[name] = max(widths[name], len(text_of(face, name, config).encode()))
+                    text = text_of(face, name, config, config.views - 1)  # the last view has the longest id
+                    widths[name] = max(widths[name], len(text.encode()))
                 advance(1)
         if not len(self._spool):
             raise no_face(
@@ -126,18 +128,27 @@ class Plan:
             )
 
     def faces_of(self, shard: int) -> bytes:
-        """A shard's faces, as ``spool.unpack`` takes them."""
-        return self._spool.packed(self._order[self.layout.face_range(shard)].tolist())
+        """The faces that a shard's are fitted with, themselves among them, as ``spool.unpack`` takes them."""
+        first, _ = shard_part(self.layout, self.config, shard)
+        return self._spool.packed(self._order[first : first + self.config.shard_faces].tolist())
 
     def close(self) -> None:
         """Give the temporary file back."""
         self._spool.close()
 
 
-def text_of(face: Face, column: str, config: PrepConfig) -> str:
-    """A face's entry in a text column."""
+def shard_part(layout: Layout, config: PrepConfig, shard: int) -> tuple[int, slice]:
+    """The first of the faces that a shard's are fitted with, in the order of the store, and which of them it has."""
+    rows = layout.face_range(shard)
+    first, last = rows.start // config.views, rows.stop // config.views
+    group = first - first % config.shard_faces
+    return group, slice(first - group, last - group)
+
+
+def text_of(face: Face, column: str, config: PrepConfig, view: int = 0) -> str:
+    """A face's entry in a text column, or that of a view of it."""
     values = {
-        "id": face.id,
+        "id": view_id(face.id, view),
         "path": face.file,
         "subject": face.subject,
         "split": face.split,

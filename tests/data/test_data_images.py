@@ -182,3 +182,20 @@ def test_real_samples_are_read(shared_data: Path) -> None:
         assert image.shape[2] == 3
         with pytest.raises(ImageError):
             decode_image(path.read_bytes()[:-2000], path.name)
+
+
+def test_samples_on_a_crops_grid_are_the_crop() -> None:
+    """Also of an image that is halved first; the crop's blend into the black around the image is a hard edge here."""
+    image = photograph(180, 240)
+    for square in (Square(110.0, 80.0, 60.0, 40), Square(110.3, 80.6, 150.0, 37), Square(10.0, 170.0, 100.0, 30)):
+        source = CropSource(image, square)
+        grid = np.stack(np.meshgrid(np.arange(square.size), np.arange(square.size)), axis=-1)
+        points = square.to_image(grid.astype(np.float64))
+        sampled, crop = source.sample(points).astype(int), source.crop(square).astype(int)
+        inside = ((points > 4) & (points < np.array([235, 175]))).all(2)
+        outside = ((points < -1) | (points > np.array([240, 180]))).any(2)
+        # OpenCV rounds the places of both to a 32nd of a pixel, each in its own way.
+        assert np.abs(sampled - crop)[inside].max() <= 8
+        assert not sampled[outside].any()
+    assert outside.any()
+    assert (source.sample(np.array([[[0.0, 0.0], [239.4, 179.4], [-0.6, 3.0]]])).any(2) == [[True, True, False]]).all()
