@@ -9,7 +9,7 @@ import torch
 
 from pifa_data.boxes import Square
 from pifa_data.images import CropSource
-from pifa_data.rows import crop_windows
+from pifa_data.crop_rows import crop_windows
 from pifa_model.crops import cut_crops
 
 SIZE, LARGE = 48, 64
@@ -25,7 +25,7 @@ def bilinear(picture: np.ndarray, window: np.ndarray, size: int) -> np.ndarray:
         at = (a + (b - a) * share + 1) * middle - 0.5
         return np.maximum(0, 1 - np.abs(at[:, None] - places))
 
-    return np.einsum("vi,ijc,uj->vuc", tents(y0, y1), picture.astype(np.float64), tents(x0, x1))
+    return np.einsum("vi,ijc,uj->vuc", tents(y0, y1), picture.astype(np.float64), tents(x0, x1), optimize=True)
 
 
 @pytest.fixture(scope="module")
