@@ -64,9 +64,8 @@ class StoreRows:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        config = store.attributes["config"]
-        self.grow, self.size = float(config["grow"]), int(config["size"])
-        self.shared = config["layout"] == "faces"
+        self.grow, self.size = float(store.attributes["config"]["grow"]), store.layout.size
+        self.shared = store.layout.kind == "faces"
         self.boxes = store.read("boxes")
         self.source = store.read("source")
         self.copy = store.read("copy")
@@ -151,7 +150,7 @@ class StoreRows:
         return crop_windows(self.boxes[rows], mirrored, self._face_boxes[self.source[rows]], self.grow, share)
 
     def _read(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Each chunk that is needed: positions in ``rows``, the chunk's pictures, and where in it each position's is."""
+        """Each chunk needed: positions in ``rows``, the chunk's pictures, and which of them each position means."""
         stored = self.stored_at(rows)
         length = self._pictures.chunks[0]
         for number in np.unique(stored // length).tolist():
@@ -162,7 +161,11 @@ class StoreRows:
         if number in self._kept:
             return self._kept[number]
         length = self._pictures.chunks[0]
-        chunk = np.asarray(self._pictures[number * length : (number + 1) * length])
+        rows = slice(number * length, (number + 1) * length)
+        with self.store.reading("images", rows):
+            chunk = np.asarray(self._pictures[rows])
+        if not chunk.any():
+            self.store.check_files()  # Zarr takes a file that is gone for zeros
         if self.shared and chunk.nbytes + sum(kept.nbytes for kept in self._kept.values()) <= KEPT:
             self._kept[number] = chunk
         return chunk

@@ -149,9 +149,10 @@ def run_training(
 
 
 def _validation_rows(data: StoreRows, split: Split) -> np.ndarray:
-    """One jittered crop of each validation face (the unjittered one where there is only that)."""
+    """One jittered crop of each validation face (the unjittered one where there is only that), none mirrored."""
     rows = data.rows_of(split.val)
-    return rows[data.copy[rows] == min(1, data.store.attributes["config"]["copies"] - 1)]
+    copy = min(1, data.store.attributes["config"]["copies"] - 1)
+    return rows[(data.copy[rows] == copy) & ~data.mirrored[rows]]
 
 
 def _resolved(config: Config, store: Store, split: Split) -> dict[str, Any]:

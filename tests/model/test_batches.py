@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,7 @@ def test_passes_cover_faces_with_unequal_numbers_of_rows(stores: Stores, monkeyp
     stream = TrainingStream(data, rows, 7, seed=0, mirror=0.0)
     order, starts = stream.order(4)
     assert sorted(order.tolist()) == rows.tolist()
-    for start, stop in zip(starts[:-1], starts[1:], strict=True):
+    for start, stop in itertools.pairwise(starts):
         faces = data.source[order[start:stop]]
         assert len(set(faces)) == len(faces)
         assert len(set(faces // 4)) <= 2

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from pifa_data.boxes import Square
-from pifa_data.images import CropSource
 from pifa_data.crop_rows import crop_windows
+from pifa_data.images import CropSource
 from pifa_model.crops import cut_crops
 
 SIZE, LARGE = 48, 64

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from pifa_data.build import PrepConfig
 from pifa_data.errors import StoreError
-from pifa_data.store import Store
+from pifa_data.store import Store, shard_key
 from pifa_model import batches
 from pifa_model.batches import TrainingStream
 from pifa_model.config import load_config
@@ -27,7 +27,7 @@ SETTINGS = {
     "training.round_steps": 1,
     "training.val_fraction": 0,
     "training.precision": 32,
-    "training.epochs": 1,
+    "training.epochs": 0.5,  # three batches, one of each shard
 }
 OPTIONS = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
 
@@ -49,8 +49,7 @@ def store(three_shards: Path, tmp_path: Path) -> Path:
 
 def part(store: Path, array: str, shard: int) -> Path:
     """The file that holds a shard of an array."""
-    (file,) = (store / array / "c" / str(shard)).rglob("0") if array == "images" else [store / array / "c" / str(shard)]
-    return file
+    return store / shard_key(array, Store(store).layout.columns()[array], shard)
 
 
 def flip_a_bit(file: Path) -> None:
@@ -60,19 +59,19 @@ def flip_a_bit(file: Path) -> None:
 
 
 def shard_read_last(store: Path) -> int:
-    """Number of the shard that training with ``SETTINGS`` reads last, a shard a group."""
+    """Number of the shard that training with ``SETTINGS`` reads last, where a group is a shard of 8 faces."""
     data = StoreRows(Store(store))
     rows = data.rows_of(np.ones(data.store.layout.faces, bool))
     order, _ = TrainingStream(data, rows, 8, seed=0, mirror=0.5).order(0)
-    return int(data.source[order[-1]]) // 8
+    return int(data.source[order[23]]) // 8
 
 
 def one_line(output: str, *words: str) -> None:
-    """The last line is the whole error."""
-    assert "Traceback" not in output
-    (line,) = [line for line in output.splitlines() if line.startswith("Error: ")]
+    """What is printed is one line that says all this."""
+    assert output.startswith("pifa: ")
+    assert len(output.splitlines()) == 1
     for word in words:
-        assert word in line, line
+        assert word in output
 
 
 @pytest.mark.parametrize("array", ["boxes", "faces/params", "images"])
@@ -93,31 +92,32 @@ def test_a_flipped_bit_in_what_is_read_first_is_refused(store: Path, tmp_path: P
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("damage", ["flipped bit", "missing file"])
+def test_a_file_that_goes_missing_later_is_not_taken_for_black_crops(store: Path) -> None:
+    opened = StoreRows(Store(store))
+    part(store, "images", 2).unlink()
+    with pytest.raises(StoreError, match=r"shard 2, images: .*missing"):
+        opened.read_images(opened.rows_of(np.ones(24, bool)))
+
+
 def test_damage_met_while_training_stops_it_and_the_mended_store_is_gone_on_with(
-    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows_a_shard = 8 if Store(store).layout.kind == "faces" else 16
-    monkeypatch.setattr(batches, "CHUNK", rows_a_shard)
+    if Store(store).layout.kind == "crops":
+        pytest.skip("both layouts are read by the same lines; a training takes seconds")
+    monkeypatch.setattr(batches, "CHUNK", 8)  # a shard
     monkeypatch.setattr(batches, "GROUP", 1)
     run, whole = tmp_path / "run", tmp_path / "whole"
     config = load_config("compact", tuple(f"{key}={value}" for key, value in SETTINGS.items()))
     run_training(store, whole, config, device="cpu")
-    file = part(store, "images", shard_read_last(store))
+    shard = shard_read_last(store)
+    file = part(store, "images", shard)
     good = file.read_bytes()
-    if damage == "flipped bit":
-        flip_a_bit(file)
-        result = pifa("train", store, "--out", run, *OPTIONS)
-        assert result.exit_code == 1
-        one_line(result.output, str(store), "images", f"shard {file.parents[2].name}", "pifa store repair")
-    else:  # after the store was opened: until then it is refused
-        opened = StoreRows(Store(store))
-        file.unlink()
-        with pytest.raises(StoreError, match=r"shard \d, images"):
-            opened.read_images(opened.rows_of(np.ones(24, bool)))
-        return
-    steps = (run / "metrics.csv").read_text().splitlines()[1:]
-    assert 0 < len(steps) < 6, "some rounds were done, not all"
+    flip_a_bit(file)
+    result = pifa("train", store, "--out", run, "--device", "cpu", *OPTIONS)
+    assert result.exit_code == 1
+    one_line(result.output, str(store), f"images, shard {shard}", "pifa store verify", "pifa store repair")
+    rounds = (run / "metrics.csv").read_text().splitlines()[1:]
+    assert len(rounds) == 2, "what was read before is used"
     file.write_bytes(good)
     run_training(store, run, config, device="cpu", resume=True)
     expected, found = load_file(whole / "last.safetensors"), load_file(run / "last.safetensors")
