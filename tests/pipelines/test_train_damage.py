@@ -10,14 +10,12 @@ import pytest
 from command_line import pifa
 from safetensors.torch import load_file
 
-from pifa_data.build import PrepConfig
 from pifa_data.errors import StoreError
 from pifa_data.store import Store, shard_key
 from pifa_model import batches
 from pifa_model.batches import TrainingStream
 from pifa_model.config import load_config
 from pifa_model.store_rows import StoreRows
-from pipelines.prep import run_prep
 from pipelines.train import run_training
 
 SETTINGS = {
@@ -27,24 +25,15 @@ SETTINGS = {
     "training.round_steps": 1,
     "training.val_fraction": 0,
     "training.precision": 32,
-    "training.epochs": 0.5,  # three batches, one of each shard
+    "training.epochs": 3 / 18,  # three batches, one of each shard
 }
 OPTIONS = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
 
 
-@pytest.fixture(scope="module", params=["crops", "faces"])
-def three_shards(request: pytest.FixtureRequest, synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of 24 faces, 2 crops each, in three shards."""
-    store = tmp_path_factory.mktemp("damage") / "S.zarr"
-    config = PrepConfig(copies=2, size=114, layout=request.param, shard_faces=8)
-    source, model = f"keypoints-csv:{synthetic / 'faces'}", str(synthetic / "model.safetensors")
-    run_prep([source], store, morphable=model, config=config, workers=1)
-    return store
-
-
-@pytest.fixture
-def store(three_shards: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(three_shards, tmp_path / "S.zarr")
+@pytest.fixture(params=["crops", "faces"])
+def store(request: pytest.FixtureRequest, layouts: dict[str, Path], tmp_path: Path) -> Path:
+    """A copy of a store of 24 faces in three shards, to be damaged."""
+    return shutil.copytree(layouts[request.param], tmp_path / "S.zarr")
 
 
 def part(store: Path, array: str, shard: int) -> Path:
