@@ -57,6 +57,30 @@ def flip_landmarks(landmarks: np.ndarray, mirror: np.ndarray, size: int) -> np.n
     return landmarks[:, mirror] * [-1, 1] + [size - 1, 0]
 
 
+def crop_windows(
+    boxes: np.ndarray, mirrored: np.ndarray, face_boxes: np.ndarray, grow: float, share: float
+) -> np.ndarray:
+    """Where crops lie in the larger pictures of their faces.
+
+    Args:
+        boxes: ``(N, 4)`` the crops' boxes in the image.
+        mirrored: ``(N,)`` bool, the crop is flipped left to right.
+        face_boxes: ``(N, 4)`` the unjittered box of each crop's face.
+        grow: side of the crop over √(w·h) of the box.
+        share: side of the picture over that of the crop of the unjittered box.
+
+    Returns:
+        ``(N, 4)`` float32, edges x0, y0, x1, y1 in units of the picture, whose edges are −1 and 1; x0 and x1 change
+        places where the crop is flipped.
+    """
+    (k, centre), (k_face, centre_face) = _scale(boxes, grow, 1), _scale(face_boxes, grow * share, 1)
+    middle = 2 * k_face[:, None] * (centre - centre_face)
+    half = (k_face / k)[:, None]
+    windows = np.concatenate([middle - half, middle + half], axis=1)
+    windows[mirrored] = windows[mirrored][:, [2, 1, 0, 3]]
+    return windows.astype(np.float32)
+
+
 def _scale(boxes: np.ndarray, grow: float, size: int) -> tuple[np.ndarray, np.ndarray]:
     """k ``(N,)`` and c ``(N, 2)`` of each box, float64."""
     boxes = np.asarray(boxes, dtype=np.float64)

@@ -22,24 +22,22 @@ from torch import Tensor, nn
 from pifa_data.morphable import MorphableModel
 from pifa_model.config import LossConfig
 from pifa_model.shape import Landmarks
+from pifa_model.statistics import ParameterStatistics
 
 
-def parameter_weights(params: np.ndarray, model: MorphableModel) -> np.ndarray:
+def parameter_weights(statistics: ParameterStatistics, model: MorphableModel) -> np.ndarray:
     """The diagonal of W in equation 6.
 
     Args:
-        params: ``(N, 8 + K)`` of the training rows, crop pixels.
+        statistics: of the training rows, crop pixels.
         model: the morphable model.
 
     Returns:
         ``(8 + K,)`` float32.
     """
-    rotation = np.abs(params[:, [0, 1, 2, 4, 5, 6]]).mean()
-    translation = np.abs(params[:, [3, 7]]).mean()
-    weights = np.ones(params.shape[1])
-    weights[[0, 1, 2, 4, 5, 6]] = translation / rotation
-    scale = np.sqrt((params[:, [0, 1, 2, 4, 5, 6]].astype(np.float64) ** 2).sum(1) / 2).mean()
-    weights[8:] = scale * model.mode_sizes
+    weights = np.ones(len(statistics.mean))
+    weights[[0, 1, 2, 4, 5, 6]] = statistics.translation / statistics.rotation
+    weights[8:] = statistics.scale * model.mode_sizes
     return weights.astype(np.float32)
 
 

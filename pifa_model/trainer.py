@@ -22,11 +22,13 @@ import torch
 from torch import Tensor
 
 from pifa_data.errors import PifaError
-from pifa_model.batches import Batch, StoreRows, TrainingStream
+from pifa_model.batches import TrainingStream
 from pifa_model.config import Config
+from pifa_model.crops import cut_crops
 from pifa_model.losses import AlignmentLoss, relative_error
 from pifa_model.network import Network
 from pifa_model.shape import Landmarks
+from pifa_model.store_rows import Batch, StoreRows
 
 LIGHTNING_PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
@@ -79,7 +81,7 @@ class AlignmentModule(lightning.LightningModule):
         self.config, self.network, self.landmarks, self.loss = config, network, landmarks, loss
         self._stream, self._data, self._report, self._advance = stream, data, report, advance
         self._val_rows = val_rows
-        self._val_images = data.read_images(val_rows) if len(val_rows) else None
+        self._val_pictures = data.read_pictures(val_rows) if len(val_rows) else None
         self.total_steps = stream.total_steps(config.training.epochs)
         self._sum, self._count, self._started = 0.0, 0, time.perf_counter()
 
@@ -157,13 +159,13 @@ class AlignmentModule(lightning.LightningModule):
     @torch.no_grad()
     def validate_blocks(self, batch_size: int = 64) -> list[float]:
         """Mean error on the validation crops after each block, percent of the tight box; empty without any."""
-        if self._val_images is None:
+        if self._val_pictures is None:
             return []
         self.network.eval()
         errors: list[Tensor] = []
         for start in range(0, len(self._val_rows), batch_size):
             rows = self._val_rows[start : start + batch_size]
-            batch = self._data.batch(rows, self._val_images[start : start + batch_size], np.zeros(len(rows), bool))
+            batch = self._data.batch(rows, self._val_pictures[start : start + batch_size], np.zeros(len(rows), bool))
             tensors = self._move(batch)
             outputs, _ = self.network(tensors["images"])
             landmarks, visibility = tensors["landmarks"], tensors["visibility"]
@@ -196,12 +198,15 @@ class AlignmentModule(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _move(self, batch: Batch) -> dict[str, Tensor]:
+        def tensor(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(array)).to(self.device, non_blocking=True)
+
+        tensors = {name: tensor(getattr(batch, name)) for name in ("params", "landmarks", "visibility", "marching")}
         # Crops arrive channels last, the order that convolutions are fast in.
-        images = torch.from_numpy(np.ascontiguousarray(batch.images)).permute(0, 3, 1, 2)
-        arrays = {name: getattr(batch, name) for name in ("params", "landmarks", "visibility", "marching")}
-        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
-        tensors["images"] = images
-        return {name: tensor.to(self.device, non_blocking=True) for name, tensor in tensors.items()}
+        images = tensor(batch.images).permute(0, 3, 1, 2)
+        if batch.windows is not None:
+            images = cut_crops(images, tensor(batch.windows), self._data.size)
+        return tensors | {"images": images.contiguous(memory_format=torch.channels_last)}
 
 
 class _Round:

@@ -21,7 +21,6 @@ from pifa_data.readers import FORMATS, Format, parse_source
 from pifa_data.schemes import SCHEMES, Scheme, correspondence, get_scheme, leading_scheme, to_scheme, union_name
 from pifa_data.store import Store
 from pifa_data.urls import is_url
-from pifa_model.batches import StoreRows
 from pifa_model.checkpoint import Header
 from pifa_model.inference import Aligner
 from pifa_model.metrics import (
@@ -34,6 +33,7 @@ from pifa_model.metrics import (
     point_errors,
     visibility_accuracy,
 )
+from pifa_model.store_rows import StoreRows
 from pipelines.checkpoints import load_aligner
 from pipelines.progress import progress
 from pipelines.sources import load_faces
@@ -188,10 +188,10 @@ def _eval_store(
             squares = [square_of(box, data.grow, data.size) for box in data.boxes[part].astype(np.float64)]
             kinds = [kind or ("2d" if data.marching[face] else "3d") for face in data.source[part]]
             _align(aligner, data.read_images(part), squares, kinds, out)
-            for row, square in zip(part, squares, strict=True):
-                out.landmarks.append(square.to_image(data.landmarks[row].astype(np.float64)))
-                out.visibility.append(data.visibility[row])
-                source = data.source[row]
+            labels = data.labels(part)
+            out.visibility.extend(labels.visibility)
+            for points, source, square in zip(labels.landmarks, data.source[part], squares, strict=True):
+                out.landmarks.append(square.to_image(points.astype(np.float64)))
                 out.schemes.append(schemes[source])
                 out.boxes.append(dataset_boxes[source])
                 out.yaw.append(float(pose[source, 0]))

@@ -23,12 +23,14 @@ import torch
 from pifa_data.errors import ConfigError, PifaError
 from pifa_data.store import Store
 from pifa_data.version import VERSION
-from pifa_model.batches import StoreRows, TrainingStream
+from pifa_model.batches import TrainingStream
 from pifa_model.checkpoint import Header, MorphableReference, save_checkpoint
 from pifa_model.config import Config
 from pifa_model.losses import AlignmentLoss, parameter_weights
 from pifa_model.network import Network
 from pifa_model.shape import Landmarks
+from pifa_model.statistics import measure_params
+from pifa_model.store_rows import StoreRows
 from pipelines.checkpoints import computes_bf16, pick_device
 from pipelines.progress import progress
 
@@ -103,9 +105,10 @@ def run_training(
     model, scheme = data.store.model, data.store.attributes["scheme"]
     torch.manual_seed(config.training.seed)
     network = Network(config.network, model, data.size)
-    network.initial.copy_(torch.from_numpy(data.params[train_rows].mean(0)))
-    network.step.copy_(torch.from_numpy(np.maximum(data.params[train_rows].std(0), 1e-4)))
-    loss = AlignmentLoss(config.losses, torch.from_numpy(parameter_weights(data.params[train_rows], model)))
+    statistics = measure_params(lambda: data.params_by_blocks(train_rows))
+    network.initial.copy_(torch.from_numpy(statistics.mean))
+    network.step.copy_(torch.from_numpy(np.maximum(statistics.std, 1e-4)))
+    loss = AlignmentLoss(config.losses, torch.from_numpy(parameter_weights(statistics, model)))
     stream = TrainingStream(data, train_rows, config.training.batch_size, config.training.seed, config.training.mirror)
 
     from pifa_model.trainer import AlignmentModule, RoundReport, fit  # Lightning takes seconds to import
@@ -146,9 +149,10 @@ def run_training(
 
 
 def _validation_rows(data: StoreRows, split: Split) -> np.ndarray:
-    """One jittered crop of each validation face (the unjittered one where there is only that)."""
+    """One jittered crop of each validation face (the unjittered one where there is only that), none mirrored."""
     rows = data.rows_of(split.val)
-    return rows[data.copy[rows] == min(1, data.store.attributes["config"]["copies"] - 1)]
+    copy = min(1, data.store.attributes["config"]["copies"] - 1)
+    return rows[(data.copy[rows] == copy) & ~data.mirrored[rows]]
 
 
 def _resolved(config: Config, store: Store, split: Split) -> dict[str, Any]:

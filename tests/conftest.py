@@ -75,6 +75,19 @@ def small_store(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture(scope="session")
+def layouts(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The synthetic faces as stores of both layouts, 3 crops and 3 mirrored ones each, in three shards. Read only."""
+    from pipelines.prep import run_prep
+
+    folder = tmp_path_factory.mktemp("layouts")
+    source, model = f"keypoints-csv:{synthetic / 'faces'}", str(synthetic / "model.safetensors")
+    for layout in ("crops", "faces"):
+        config = PrepConfig(copies=3, mirror=True, layout=layout, shard_faces=8)
+        run_prep([source], folder / layout, morphable=model, config=config, workers=1)
+    return {layout: folder / layout for layout in ("crops", "faces")}
+
+
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The public data files beside the checkout (``../shared/data``)."""
     folder = ROOT.parent / "shared" / "data"

@@ -77,9 +77,17 @@ class Store:
         if not unfinished:
             if not self.attributes.get("complete"):
                 raise StoreError(f"{where}: the build is not finished; run the same `pifa prep` with --resume")
-            problem = next(iter(self.missing().values()), None)
-            if problem is not None:
-                raise StoreError(f"{where}: is damaged: {problem}; mend it with `pifa store repair {where}`")
+            self.check_files()
+
+    def check_files(self) -> None:
+        """Check that every shard is built and every file as long as it was written.
+
+        Raises:
+            StoreError: names the first that is not.
+        """
+        for problem in self.missing().values():
+            where = self.location
+            raise StoreError(f"{where}: is damaged: {problem}; mend it with `pifa store repair {where}`")
 
     @cached_property
     def layout(self) -> Layout:
@@ -130,7 +138,7 @@ class Store:
         """Rows of an array in memory, or all.
 
         Raises:
-            StoreError: it can't be read; the message names the array, the rows and the cure.
+            StoreError: it can't be read; the message names the array, the shard and the cure.
         """
         with self.reading(name, rows):
             return np.asarray(self.array(name)[slice(None) if rows is None else rows])
@@ -143,7 +151,7 @@ class Store:
         except StoreError:
             raise
         except (OSError, ValueError, RuntimeError, KeyError) as error:
-            which = "" if rows is None else f", rows {rows.start} to {rows.stop}"
+            which = "" if rows is None else f", shard {rows.start // self.layout.shard_rows(name)}"
             raise StoreError(
                 f"{self.location}: {name}{which}: can't be read ({str(error) or type(error).__name__}); see "
                 f"`pifa store verify {self.location}`, mend it with `pifa store repair {self.location}`"

@@ -22,6 +22,7 @@ from pifa_model.metrics import (
     visibility_accuracy,
 )
 from pifa_model.shape import Landmarks
+from pifa_model.statistics import measure_params
 
 IBUG = get_scheme("ibug68")
 
@@ -122,7 +123,7 @@ def test_predictions_that_are_no_numbers_never_flatter() -> None:
 def test_parameter_weights_follow_equation_6(model: MorphableModel) -> None:
     params = np.zeros((2, 8 + model.n_coefficients), np.float32)
     params[:, :8] = [2, 0, 0, 50, 0, -2, 0, 70]
-    weights = parameter_weights(params, model)
+    weights = parameter_weights(measure_params(lambda: [params[:1], params[1:]]), model)
     r = (4 / 6) / 60
     np.testing.assert_allclose(weights[[0, 1, 2, 4, 5, 6]], 1 / r, rtol=1e-5)
     np.testing.assert_array_equal(weights[[3, 7]], 1)

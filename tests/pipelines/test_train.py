@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 
 from pifa_data.errors import ConfigError, PifaError, StoreError
 from pifa_data.store import Store
-from pifa_model.batches import StoreRows
 from pifa_model.checkpoint import read_header
 from pifa_model.config import Config, load_config
+from pifa_model.store_rows import StoreRows
 from pipelines.checkpoints import computes_bf16
 from pipelines.train import run_training, split_subjects
 
@@ -83,7 +83,9 @@ def test_initial_parameters_come_from_the_training_rows_alone(run: Path, small_s
     data = StoreRows(Store(small_store))
     split = split_subjects(data.subjects, 0.25, 0)
     weights = load_file(run / "last.safetensors")
-    np.testing.assert_allclose(weights["initial"], data.params[data.rows_of(split.train)].mean(0), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        weights["initial"], data.labels(data.rows_of(split.train)).params.mean(0), rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.1, 0.5, 0.89])
