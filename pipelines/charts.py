@@ -140,6 +140,7 @@ def _errors(figure: Figure, theme: Theme, nme: np.ndarray) -> None:
     beyond = int((nme > end).sum())
     tail = f" (last bar: {beyond} beyond)" if beyond else ""
     left.set(xlim=(0, end * 1.01), xlabel=f"error, % of the tight box{tail}", ylabel="faces")
+    left.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
     right.plot(np.sort(nme), 100 * np.arange(1, len(nme) + 1) / len(nme), color=theme.fill, lw=1.8)
     for number, rank in enumerate(PERCENTILES):
         value = float(np.percentile(nme, rank))
@@ -167,7 +168,9 @@ def _yaw_error(figure: Figure, theme: Theme, yaw: np.ndarray, nme: np.ndarray) -
     end = max(1.5 * float(np.percentile(nme, 99)), 1e-3)
     x, y = even(yaw, DOTS), even(np.minimum(nme, end), DOTS)
     # Drawn as pixels: a hundred thousand marks would be a page of many megabytes.
-    axes.scatter(x, y, s=3, alpha=min(0.6, 60 / len(x) ** 0.6), color=theme.fill, lw=0, rasterized=True)
+    axes.scatter(
+        x, y, s=max(3, 14 - len(x) / 50), alpha=min(0.6, 60 / len(x) ** 0.6), color=theme.fill, lw=0, rasterized=True
+    )
     bands = np.floor(yaw / 10).astype(int)
     middles, medians, high = [], [], []
     for band in np.unique(bands):
@@ -176,11 +179,12 @@ def _yaw_error(figure: Figure, theme: Theme, yaw: np.ndarray, nme: np.ndarray) -
             middles.append(10 * band + 5)
             medians.append(np.median(inside))
             high.append(np.percentile(inside, 90))
-    axes.plot(middles, medians, color=theme.accent, lw=1.8, label="median of 10°")
-    axes.plot(middles, high, color=theme.accent, lw=1.2, ls="--", label="90th percentile")
+    if middles:
+        axes.plot(middles, medians, color=theme.accent, lw=1.8, label="median of 10°")
+        axes.plot(middles, high, color=theme.accent, lw=1.2, ls="--", label="90th percentile")
+        axes.legend(loc="upper center", ncols=2, fontsize=8)
     reach = max(30.0, float(np.abs(yaw).max()) + 5)
     axes.set(xlim=(-reach, reach), ylim=(0, end), xlabel="yaw, degrees", ylabel="error, % of the tight box")
-    axes.legend(loc="upper center", ncols=2, fontsize=8)
 
 
 def draw_sizes(axes: Axes, theme: Theme, sizes: np.ndarray, box: str = "tight") -> None:
