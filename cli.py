@@ -357,17 +357,18 @@ def store_repair(path: str, as_json: bool, **options: Any) -> None:
 
 @store.command("report")
 @click.argument("path", metavar="STORE")
-@click.option("--out", required=True, type=_FILE, help="PNG to write.")
-def store_report(path: str, out: Path) -> None:
-    """Draw crops with labels and fitted meshes: worst fits, turned heads, others.
+@click.option("--out", required=True, type=_FILE, metavar="HTML", help="Page to write.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing page.")
+def store_report(path: str, out: Path, overwrite: bool) -> None:
+    """Write a page about a store: numbers, charts, crops with labels and fitted meshes, what was skipped and why.
 
     \b
     Example:
-      pifa store report S.zarr --out sheet.png
+      pifa store report S.zarr --out report.html
     """
-    from pipelines.store import draw_store
+    from pipelines.store_report import run_store_report
 
-    draw_store(path, out)
+    run_store_report(path, out, overwrite=overwrite)
     click.echo(str(out))
 
 

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pifa_data.camera import decompose, project
-from pifa_data.drawing import draw_mesh
 from pifa_data.faces import Face
 from pifa_data.morphable import MorphableModel
 from pifa_data.schemes import get_scheme
+from pipelines.fit_tiles import Drawing, draw_fit
 from pipelines.fits import FitSummary, FitTable
-from pipelines.pages import picture_address, write_page
+from pipelines.pages import write_page
 from pipelines.progress import progress
 from pipelines.tiles import cut_out, square_around
 
@@ -151,18 +150,13 @@ def by_folder(table: FitTable) -> list[Row]:
 
 @dataclass(frozen=True)
 class Tile:
-    """One drawn face; coordinates are units of a square of ``_TILE``, rounded for the page.
+    """One drawn face.
 
     Attributes:
         name: the face's.
         nme, yaw, plausibility: its numbers.
         flags: what is wrong with the fit, in words.
-        photo: data address of the crop, or empty.
-        mesh: data address of the fitted mesh over the crop, or over a plain ground.
-        labels: (x, y, class) of the labelled points.
-        fitted: (x, y, class) of all fitted points.
-        misses: (x0, y0, x1, y1) from each label to its fitted point.
-        strokes: lines through the fitted points of each part of the face, for the eye.
+        drawing: the picture, a square of ``_TILE`` units.
     """
 
     name: str
@@ -170,31 +164,14 @@ class Tile:
     yaw: float
     plausibility: float
     flags: list[str]
-    photo: str
-    mesh: str
-    labels: list[tuple[float, float, str]]
-    fitted: list[tuple[float, float, str]]
-    misses: list[tuple[float, float, float, float]]
-    strokes: list[str]
+    drawing: Drawing
 
 
 def draw_tile(face: Face, table: FitTable, row: int, model: MorphableModel) -> Tile:
     """Draw one face: its labels, its fitted points, and its mesh."""
-    params = table.params[row].astype(np.float64)
     fitted = table.landmarks[row].astype(np.float64)
-    labelled = face.visibility > 0
-    square = square_around(face.landmarks[labelled], fitted, _TILE)
-    at, where = np.round(square.to_crop(face.landmarks), 1), np.round(square.to_crop(fitted), 1)
+    square = square_around(face.landmarks[face.visibility > 0], fitted, _TILE)
     crop, found = cut_out(face, square)
-    photo = picture_address(crop) if found else ""
-    view = params[:8].reshape(2, 4)
-    vertices = model.vertices(params[8:])
-    scale, turn, _ = decompose(view)
-    factor = square.size / square.side
-    depth = -float(scale) * factor * (vertices @ turn[2])
-    points = np.clip(square.to_crop(project(vertices, view)), -1e4, 1e4)  # cv2 counts in 32 bits
-    mesh = draw_mesh(crop, points, depth, model.triangles, opacity=0.65 if photo else 1.0)
-
     flags = []
     if not table.converged[row]:
         flags.append("not converged")
@@ -206,20 +183,8 @@ def draw_tile(face: Face, table: FitTable, row: int, model: MorphableModel) -> T
         yaw=float(table.yaw[row]),
         plausibility=float(table.plausibility[row]),
         flags=flags,
-        photo=photo,
-        mesh=picture_address(mesh),
-        labels=[(*at[i], "seen" if face.visibility[i] == 2 else "covered") for i in np.flatnonzero(labelled)],
-        fitted=[(*where[i], "fit" if labelled[i] else "guess") for i in range(len(where))],
-        misses=[(*at[i], *where[i]) for i in np.flatnonzero(labelled)],
-        strokes=_strokes(where, face.scheme),
+        drawing=draw_fit(
+            *(square, crop, face.landmarks, face.visibility, fitted, table.params[row], model, face.scheme),
+            photo=found,
+        ),
     )
-
-
-def _strokes(points: np.ndarray, scheme: str) -> list[str]:
-    lines = []
-    for name, members in get_scheme(scheme).groups.items():
-        chain = list(members)
-        if "eye" in name or "lip" in name:
-            chain.append(chain[0])
-        lines.append(" ".join(f"{points[i][0]},{points[i][1]}" for i in chain))
-    return lines

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from pipelines.charts import Chart, Theme, draw_poses, make_chart
+from pipelines.charts import Chart, Theme, draw_poses, draw_sizes, even, make_chart, visibility_chart
 from pipelines.inspect_fits import ANGLES, Fitted, comparable
 from pipelines.inspect_survey import Survey
 
@@ -40,23 +39,12 @@ def draw_charts(survey: Survey, fitted: Fitted, points: list[dict[str, Any]]) ->
     if survey.faces:
         text = "Histogram of face sizes, sizes of the images, and where the data set's boxes lie about the tight boxes."
         charts.append(make_chart("Sizes and boxes", text, (10, 3.0), lambda f, t: _sizes(f, t, survey.columns)))
-    for table in points:
-        text = f"Share of the faces in which each point of {table['scheme']} is visible, occluded or not labelled."
-        charts.append(_visibility(table, text))
-    return charts
-
-
-def _visibility(table: dict[str, Any], text: str) -> Chart:
-    return make_chart(f"Points of {table['scheme']}", text, (10, 2.5), lambda f, t: _bars(f, t, table["points"]))
-
-
-def _even(values: np.ndarray) -> np.ndarray:
-    return values[:: max(1, len(values) // DOTS)]
+    return [*charts, *map(visibility_chart, points)]
 
 
 def _against(figure: Figure, theme: Theme, own: np.ndarray, pose: np.ndarray) -> None:
     for column, (axes, name) in enumerate(zip(figure.subplots(1, 3), ANGLES, strict=True)):
-        x, y = _even(own[:, column]), _even(pose[:, column])
+        x, y = even(own[:, column], DOTS), even(pose[:, column], DOTS)
         reach = max(float(np.percentile(np.abs(np.r_[x, y]), 99.5)) * 1.1, 10.0)
         axes.plot([-reach, reach], [-reach, reach], color=theme.accent, lw=0.8)
         _dots(axes, theme, np.clip(x, -reach, reach), np.clip(y, -reach, reach))
@@ -78,9 +66,9 @@ def _dots(axes: Axes, theme: Theme, x: np.ndarray, y: np.ndarray) -> None:
 
 def _sizes(figure: Figure, theme: Theme, columns: dict[str, np.ndarray]) -> None:
     image, box = (columns[name].astype(np.float64) for name in ("image", "box"))
-    image, box = _even(image[np.isfinite(image[:, 0])]), _even(box[np.isfinite(box).all(1)])
+    image, box = even(image[np.isfinite(image[:, 0])], DOTS), even(box[np.isfinite(box).all(1)], DOTS)
     panels = iter(np.atleast_1d(figure.subplots(1, 1 + (len(image) > 0) + (len(box) > 0))))
-    _face_sizes(next(panels), theme, columns["size"])
+    draw_sizes(next(panels), theme, columns["size"])
     if len(image):
         axes: Axes = next(panels)
         _dots(axes, theme, image[:, 0], image[:, 1])
@@ -95,41 +83,3 @@ def _sizes(figure: Figure, theme: Theme, columns: dict[str, np.ndarray]) -> None
         axes.set(xlim=(-reach, reach), ylim=(reach, -reach), aspect="equal")
         axes.set(xlabel="box centre from the tight box's,\nshare of its size: x", ylabel="y, down")
         axes.set_title(f"{width:.2f} × {height:.2f} of the tight box", fontsize=8, color=theme.accent)
-
-
-def _face_sizes(axes: Axes, theme: Theme, sizes: np.ndarray) -> None:
-    size = sizes.astype(np.float64)
-    size = np.maximum(size[np.isfinite(size)], 1e-2)
-    low, high = np.percentile(size, [0.2, 99.8])
-    edges = np.geomspace(low / 1.1, high * 1.1, 40).tolist()
-    axes.hist(np.clip(size, edges[0], edges[-1]), bins=edges, color=theme.fill)
-    axes.axvline(float(np.median(size)), color=theme.accent, lw=1, label=f"median {np.median(size):.0f}")
-    axes.set(xscale="log", xlabel="√(w·h) of the tight box, pixels", ylabel="faces")
-    axes.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
-    _plain_ticks(axes, edges[0], edges[-1])
-    axes.legend(fontsize=8)
-
-
-def _plain_ticks(axes: Axes, low: float, high: float) -> None:
-    """Ticks of a logarithmic axis at round numbers, written out."""
-    marks = (1, 2, 5) if high > 6 * low else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
-    ticks = [m * 10.0**e for e in range(-3, 7) for m in marks if low <= m * 10.0**e <= high]
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-
-
-def _bars(figure: Figure, theme: Theme, points: list[dict[str, Any]]) -> None:
-    axes: Axes = figure.subplots()
-    at = np.arange(len(points))
-    base = np.zeros(len(points))
-    colours = {"visible": theme.good, "occluded": theme.warn, "not_labelled": theme.faint}
-    for key, colour in colours.items():
-        share = np.array([100 * point[key] for point in points])
-        axes.bar(at, share, bottom=base, color=colour, width=0.86, label=key.replace("_", " "))
-        base += share
-    step = 1 if len(points) <= 40 else 2 if len(points) <= 70 else 4
-    axes.set(xlim=(-0.7, len(points) - 0.3), ylim=(0, 100), ylabel="faces, %", xlabel="point")
-    axes.set_xticks(at[::step])
-    axes.tick_params(axis="x", labelsize=7)
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=8, borderaxespad=0.1)

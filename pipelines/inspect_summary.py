@@ -58,7 +58,7 @@ def _source(survey: Survey, fitted: Fitted, selection: Selection) -> dict[str, A
         "schemes": dict(survey.schemes),
         "kinds": dict(survey.kinds),
         "splits": _splits(survey, selection),
-        "points": [_points(scheme, points) for scheme, points in survey.points.items()],
+        "points": [points_table(scheme, points) for scheme, points in survey.points.items()],
         "size": _spread(columns["size"].astype(np.float64), SIZE_EDGES),
         "image": _image(columns["image"].astype(np.float64)),
         "box": _box(columns["box"].astype(np.float64)),
@@ -88,7 +88,8 @@ def _splits(survey: Survey, selection: Selection) -> list[dict[str, Any]]:
     ]
 
 
-def _points(scheme: str, points: Points) -> dict[str, Any]:
+def points_table(scheme: str, points: Points) -> dict[str, Any]:
+    """How often points are labelled: of all, of each part of the face (``groups``), and of each point (``points``)."""
     described = get_scheme(scheme)
     shares = points.visibility / max(points.faces, 1)
     outside = points.outside / max(points.measured, 1)

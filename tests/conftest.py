@@ -74,6 +74,15 @@ def small_store(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return store
 
 
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
+    """A Dask scheduler with one worker, both in this process."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as cluster:
+        yield cluster.scheduler_address
+
+
 @pytest.fixture(scope="session")
 def layouts(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The synthetic faces as stores of both layouts, 3 crops and 3 mirrored ones each, in three shards. Read only."""

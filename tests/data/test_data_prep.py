@@ -1,7 +1,6 @@
 """Building stores: resuming, refusing, and faces that can't be used. Shards are small and built in this process."""
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,6 @@ from pifa_data.store import Store
 from pipelines.prep import PrepSummary, run_prep
 
 CONFIG = PrepConfig(copies=2, size=32, shard_faces=8)
-
-
-@pytest.fixture(scope="module")
-def scheduler() -> Iterator[str]:
-    """A Dask scheduler with one worker, both in this process."""
-    from distributed import LocalCluster
-
-    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as cluster:
-        yield cluster.scheduler_address
 
 
 @pytest.fixture

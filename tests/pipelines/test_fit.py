@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from command_line import pifa
-from html_page import Page
+from html_page import HOSTILE, Page, whole_page
 from synthetic import make_samples, project_landmarks
 
 from pifa_data.camera import pose_angles, project
@@ -32,7 +31,7 @@ COLUMNS = {
     *("name", "kind", "split", "params", "landmarks", "nme", "residual", "yaw", "pitch", "roll"),
     *("converged", "plausible", "plausibility", "dof"),
 }
-HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>&amp;\u202e{{ 7 * 7 }}.jpg"
+NAME = f"{HOSTILE}.jpg"
 
 
 def load(path: Path) -> dict[str, np.ndarray]:
@@ -57,7 +56,7 @@ def mixed(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "point.jpg": ["7"] * 136,
         "<b>word</b>.jpg": ["x", *cells[1:]],
     }
-    good = [*rows, ",".join(['"' + HOSTILE.replace('"', '""') + '"', *cells])]
+    good = [*rows, ",".join(['"' + NAME.replace('"', '""') + '"', *cells])]
     lines = [*good[:5], *(",".join([name, *values]) for name, values in bad.items()), *good[5:]]
     (folder / "keypoints.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
@@ -86,7 +85,7 @@ def test_the_file_holds_what_is_documented(done: tuple[Path, Path, dict], model:
     assert fits["landmarks"].shape == (25, 68, 2)
     assert str(fits["scheme"]) == "ibug68"
     assert str(fits["morphable"]) == model.fingerprint
-    assert fits["name"][-1] == HOSTILE
+    assert fits["name"][-1] == NAME
     assert set(fits["kind"]) == {"2d"}
     assert set(fits["split"]) == {"training", "test", ""}
     np.testing.assert_array_equal(fits["residual"], fits["nme"])
@@ -278,32 +277,18 @@ def test_shortlists_do_not_depend_on_batches(faces: list[Face]) -> None:
 
 
 def test_the_page_is_whole_and_escaped(done: tuple[Path, Path, dict]) -> None:
-    text = done[1].read_text(encoding="utf-8")
-    page = Page(text)
-    assert text.startswith("<!doctype html>")
-    assert not page.open
-    assert {"script", "iframe", "link", "object", "b"} & set(page.tags) == {"b"}  # the b of our own numbers
-    assert not [name for name, _ in page.attributes if name.startswith("on")]
-    addresses = [value or "" for name, value in page.attributes if name in ("src", "href", "srcset")]
-    assert addresses
-    assert all(re.match(r"data:image/(jpeg|svg\+xml);base64,", address) for address in addresses)
-    outside = re.sub(r"data:[^\"]*", "", text)
-    assert not re.search(r"https?:|//|url\(|@import|alert\(1\)<", outside)
-    words = " ".join(page.words)
-    assert "<script>alert(1)</script>" in words  # as text
-    assert "\u202e" not in text
-    assert "{{ 7 * 7 }}" in words
+    page = whole_page(done[1].read_text(encoding="utf-8"))
+    assert len([name for name, _ in page.attributes if name == "src"]) > 40
 
 
 def test_the_page_says_what_it_should(done: tuple[Path, Path, dict]) -> None:
     page = Page(done[1].read_text(encoding="utf-8"))
-    words = re.sub(r"\s+", " ", " ".join(page.words))
     for part in (
         *("Fits of 25 faces", "Fit error", "Pose of the fits", "Fit error over yaw", "Plausibility", "not converged"),
         *("implausible", "median error", "By yaw of the fit", "Worst fits", "Least plausible shapes", "by chance"),
         *("Skipped faces", "few.jpg", "one line", "<b>word</b>.jpg", "not a number", "ibug68", "synthetic"),
     ):
-        assert part in words, part
+        assert part in page.text, part
     assert page.tags.count("picture") == 4
     # Each drawn face: 68 labels, 68 fitted points, 68 lines between them; five marks are the legend's.
     tiles = min(WORST, 25) + 12 + 12
