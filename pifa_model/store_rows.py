@@ -60,6 +60,7 @@ class StoreRows:
 
     Attributes:
         shared: one picture stands for all rows of a face (layout ``faces``).
+        is_view: ``(F,)`` bool, the face was turned by face profiling.
     """
 
     def __init__(self, store: Store) -> None:
@@ -71,6 +72,7 @@ class StoreRows:
         self.copy = store.read("copy")
         self.valid = store.read("valid")
         self.mirrored = store.read("mirrored")
+        self.is_view = store.read("faces/profile") != 0
         self.subjects = store.text("subject")
         self.marching = np.array([kind == "2d" for kind in store.text("kind")])
         self._params = store.read("faces/params")

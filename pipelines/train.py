@@ -149,10 +149,10 @@ def run_training(
 
 
 def _validation_rows(data: StoreRows, split: Split) -> np.ndarray:
-    """One jittered crop of each validation face (the unjittered one where there is only that), none mirrored."""
+    """One jittered crop of each validation face (the unjittered one where there is only that), as photographed."""
     rows = data.rows_of(split.val)
     copy = min(1, data.store.attributes["config"]["copies"] - 1)
-    return rows[(data.copy[rows] == copy) & ~data.mirrored[rows]]
+    return rows[(data.copy[rows] == copy) & ~data.mirrored[rows] & ~data.is_view[data.source[rows]]]
 
 
 def _resolved(config: Config, store: Store, split: Split) -> dict[str, Any]:
