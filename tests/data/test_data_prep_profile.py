@@ -161,7 +161,7 @@ def test_training_reads_views_as_any_other_face(built: tuple[PrepSummary, Store]
     chosen = views[:8]
     batch = rows.batch(chosen, rows.read_images(chosen), np.zeros(8, bool))
     np.testing.assert_array_equal(batch.images, store.array("images")[:][chosen])
-    np.testing.assert_array_equal(batch.landmarks, store.read("landmarks")[chosen])
+    np.testing.assert_allclose(batch.landmarks, store.read("landmarks")[chosen], atol=1e-3)
     assert batch.marching.all()
 
 
