@@ -16,7 +16,6 @@ from pifa_data.camera import pose_angles
 from pifa_data.faces import Face
 from pifa_data.labels import Fitted
 from pifa_data.morphable import MorphableModel
-from pifa_data.profiling import FaceTurner
 
 PROFILE_VIEWS = 3
 """Turned views a face."""
@@ -95,6 +94,8 @@ class ViewMaker:
     ) -> None:
         """Prepare what all faces share; arguments as in ``PrepConfig``, ``largest`` in radians."""
         pixels = 2 * round(ROOM * FINER * size / 2)
+        from pifa_data.profiling import FaceTurner  # SciPy's graphs take 0.2 s, which only profiling needs
+
         self._turner = FaceTurner(model, scheme, grow=ROOM * grow, size=pixels)
         self._largest, self._seed, self._boxes = largest, seed, boxes
 
