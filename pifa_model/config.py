@@ -84,7 +84,9 @@ class TrainingConfig(_Section):
     )
     clip: Positive = Field(default=1.0, description="largest norm of the gradient")
     mirror: Share = Field(
-        default=0.5, description="probability that a crop is flipped, with the fit of its mirrored labels"
+        default=0.5,
+        description="probability that a crop is flipped, with the fit of its mirrored labels; one that the store holds "
+        "mirrored is flipped back",
     )
     brightness: Share = Field(default=0.2, description="largest shift, as a share of the range of values")
     contrast: Share = Field(default=0.3, description="largest change of contrast")
