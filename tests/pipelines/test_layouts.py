@@ -35,10 +35,13 @@ def test_a_network_trained_on_faces_measures_the_same_on_crops(layouts: dict[str
 
 
 @pytest.mark.parametrize("layout", ["crops", "faces"])
-def test_validation_takes_one_crop_a_face_and_none_mirrored(layouts: dict[str, Path], layout: str) -> None:
+def test_validation_takes_one_crop_of_each_face_as_it_was_photographed(layouts: dict[str, Path], layout: str) -> None:
     data = StoreRows(Store(layouts[layout]))
-    rows = _validation_rows(data, split_subjects(data.subjects, 0.25, 0))
-    assert len(rows) == 6
-    assert len(np.unique(data.source[rows])) == 6
+    split = split_subjects(data.subjects, 0.25, 0)
+    rows = _validation_rows(data, split)
+    faces = np.flatnonzero(split.val)
+    assert sorted(data.source[rows]) == faces.tolist()
     assert not data.mirrored[rows].any()
     assert (data.copy[rows] == 1).all()
+    data.is_view[faces[2]] = True
+    assert sorted(data.source[_validation_rows(data, split)]) == np.delete(faces, 2).tolist()
