@@ -237,7 +237,7 @@ def opening(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     create_store(store, layout, {"config": config.as_dict(), "plan": ""}, find_model("builtin"))
     arrays = {name: np.zeros((1, *column.shape), column.dtype) for name, column in layout.columns().items()}
     for shard in range(count):
-        write_shard(store, layout, shard, arrays, {})
+        write_shard(store, layout, shard, arrays, {}, "")
     tracemalloc.start()
     Store(store, unfinished=True).missing()
     peak = tracemalloc.get_traced_memory()[1]

@@ -27,6 +27,9 @@ from pifa_data.store import (
     encode_text,
     is_store,
     locate,
+    read_manifest,
+    restore_files,
+    restore_root,
     set_attributes,
     store_digest,
     write_shard,
@@ -125,7 +128,10 @@ def build_store(
     try:
         if scheduler is None:
             plan.check_images(selection)
-        with _claimed(location, plan, selection, model, resume=resume, overwrite=overwrite):
+        with (
+            _stopped(location, scheduler),
+            _claimed(location, plan, selection, model, resume=resume, overwrite=overwrite),
+        ):
             opened = Store(location, unfinished=True)
             finished = opened.entries
             broken = opened.missing()
@@ -139,6 +145,23 @@ def build_store(
         plan.close()
 
 
+@contextmanager
+def _stopped(location: Location, scheduler: str | None) -> Iterator[None]:
+    """What stops a build from outside, as a ``StoreError`` that tells how to go on."""
+    from concurrent.futures import CancelledError
+
+    from distributed import KilledWorker
+
+    try:
+        yield
+    except (OSError, KilledWorker, CancelledError) as error:
+        where = "" if scheduler is None else f" on {scheduler}"
+        raise StoreError(
+            f"{location}: the build stopped{where} ({str(error) or type(error).__name__}); what is finished is kept: "
+            "mend the cause and run the same command with --resume"
+        ) from error
+
+
 def _build(
     location: Location,
     fingerprint: str,
@@ -149,42 +172,32 @@ def _build(
     *,
     strict: bool,
 ) -> None:
-    from concurrent.futures import CancelledError
-
-    from distributed import KilledWorker
-
     layout = plan.layout
     # Workers may run in another folder: the store's place is made whole, images are looked up from this one.
-    shared = (location.whole_name, str(Path.cwd()), fingerprint, layout, plan.config)
+    shared = (location.whole_name, str(Path.cwd()), fingerprint, plan.digest, layout, plan.config)
     tasks = ((*shared, shard, plan.faces_of(shard)) for shard in missing)
     set_attributes(location, {"complete": False})
     count = sum(layout.face_range(shard).stop - layout.face_range(shard).start for shard in missing)
-    try:
-        with (
-            connected(min(workers, len(missing)), scheduler) as client,
-            progress("preparing", layout.faces, "faces") as advance,
-        ):
-            advance(layout.faces - count)
-            begun, done = time.perf_counter(), 0
-            for entry in run_tasks(client, build_shard, tasks):
-                if strict and entry["failures"]:
-                    _stop_at_failure(Store(location, unfinished=True), entry)
-                span = layout.face_range(entry["shard"])
-                done += span.stop - span.start
-                rate = done * layout.copies / (time.perf_counter() - begun)
-                advance(span.stop - span.start, f"{rate:.0f} crops/s")
-    except (OSError, KilledWorker, CancelledError) as error:
-        where = "" if scheduler is None else f" on {scheduler}"
-        raise StoreError(
-            f"{location}: the build stopped{where} ({str(error) or type(error).__name__}); what is finished is kept: "
-            "mend the cause and run the same command with --resume"
-        ) from error
+    with (
+        connected(min(workers, len(missing)), scheduler) as client,
+        progress("preparing", layout.faces, "faces") as advance,
+    ):
+        advance(layout.faces - count)
+        begun, done = time.perf_counter(), 0
+        for entry in run_tasks(client, build_shard, tasks):
+            if strict and entry["failures"]:
+                _stop_at_failure(Store(location, unfinished=True), entry)
+            span = layout.face_range(entry["shard"])
+            done += span.stop - span.start
+            rate = done * layout.copies / (time.perf_counter() - begun)
+            advance(span.stop - span.start, f"{rate:.0f} crops/s")
 
 
 def build_shard(
     store: str,
     root: str,
     fingerprint: str,
+    plan: str,
     layout: Layout,
     config: PrepConfig,
     shard: int,
@@ -206,7 +219,7 @@ def build_shard(
         texts = [text_of(face, name, config, view) for face in faces[part] for view in range(config.views)]
         arrays[f"faces/{name}"] = encode_text(texts, layout.text_widths[name])
     failures = {offset + position: reason for position, reason in rows.failures.items()}
-    return write_shard(store, layout, shard, arrays, failures)
+    return write_shard(store, layout, shard, arrays, failures, plan)
 
 
 @functools.lru_cache(maxsize=2)
@@ -223,23 +236,6 @@ def _claimed(
     location: Location, plan: Plan, selection: Selection, model: MorphableModel, *, resume: bool, overwrite: bool
 ) -> Iterator[None]:
     """The store of the plan, made or found, and nobody else's while it is worked on."""
-    if location.exists() and resume:
-        attributes = Store(location, unfinished=True).attributes
-        if attributes.get("plan") != plan.digest:
-            raise StoreError(
-                f"{location}: was begun with other faces, settings or morphable model; "
-                "give the same ones, or --overwrite to begin anew"
-            )
-        with location.claimed():
-            location.sweep()
-            yield
-        return
-    if location.exists() and overwrite:
-        # Only a store of ours is ever removed; a wrong path would otherwise cost somebody a folder.
-        if not is_store(location):
-            raise StoreError(f"{location}: is not a store; it is not overwritten, move it away")
-        with location.claimed():
-            location.clear()
     attributes = {
         "tool": f"pifa {VERSION}",
         "selection": asdict(selection),
@@ -251,9 +247,40 @@ def _claimed(
         "plan": plan.digest,
         "faces": plan.layout.faces,
     }
-    create_store(location, plan.layout, attributes, model, plan.skipped)
+    if location.exists() and resume:
+        with location.claimed():
+            _take_up(location, plan, attributes, model)
+            yield
+        return
+    if location.exists() and overwrite:
+        # Only a store of ours is ever removed; a wrong path would otherwise cost somebody a folder.
+        if not is_store(location):
+            raise StoreError(f"{location}: is not a store; it is not overwritten, move it away")
+        with location.claimed():
+            create_store(location, plan.layout, attributes, model, plan.skipped, replace=True)
+    else:
+        create_store(location, plan.layout, attributes, model, plan.skipped)
     with location.claimed():
         yield
+
+
+def _take_up(location: Location, plan: Plan, attributes: dict[str, Any], model: MorphableModel) -> None:
+    """Make ready what another run began; shards without an entry may then be missing, and nothing else."""
+    try:
+        found = Store(location, unfinished=True).attributes["plan"]
+    except StoreError:
+        # Shards of this very build are worth more than attributes, which are known.
+        if not read_manifest(location, plan.layout, plan.digest)[0]:
+            raise
+        restore_root(location, plan.layout, attributes, model, plan.skipped)
+        found = plan.digest
+    if found != plan.digest:
+        raise StoreError(
+            f"{location}: was begun with other faces, settings or morphable model; "
+            "give the same ones, or --overwrite to begin anew"
+        )
+    location.sweep()
+    restore_files(location, plan.layout, model, plan.skipped)
 
 
 def _stop_at_failure(store: Store, entry: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pifa_data.build import PrepConfig
 from pifa_data.errors import AnnotationError, StoreError
-from pifa_data.store import Problem, Store, entry_key, restore_arrays, restore_model
+from pifa_data.store import Problem, Store, entry_key, restore_files
 from pipelines.prep import PrepSummary, build_store
 from pipelines.prep_plan import Selection
 from pipelines.sources import find_model_by_fingerprint
@@ -76,8 +76,7 @@ def repair_store(store: str | Path, *, workers: int = 2, scheduler: str | None =
     remaining = problems
     if any(problem.key is not None for problem in problems):
         with opened.location.claimed():
-            restore_model(opened.location, model)
-            restore_arrays(opened.location, opened.layout)
+            restore_files(opened.location, opened.layout, model)
         remaining = verify_store(store)  # an array without metadata could not be read at all
     shards = sorted({problem.shard for problem in remaining if problem.shard is not None})
     with opened.location.claimed():

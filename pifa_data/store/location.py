@@ -66,16 +66,19 @@ class Location(ABC):
         """Bytes of every key under a prefix (a folder, or everything)."""
 
     @abstractmethod
-    def create(self, files: Mapping[str, bytes], mark: str) -> None:
-        """Write the first keys of an empty place. Without ``mark``, which comes last, none of them counts."""
+    def create(self, files: Mapping[str, bytes], mark: str, *, replace: bool = False) -> None:
+        """Write the first keys of a place, which has to be empty unless ``replace``.
+
+        Whenever this is killed, ``mark`` is there, or nothing, or what there was before. The other keys may be missing.
+
+        Raises:
+            StoreError: something is there; another run makes this place.
+            OSError: as of ``write``.
+        """
 
     @abstractmethod
     def sweep(self) -> None:
-        """Remove what killed writes left behind. Only while nobody writes."""
-
-    @abstractmethod
-    def clear(self) -> None:
-        """Remove everything."""
+        """Remove what killed runs left behind. Only while nobody writes."""
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -116,13 +119,17 @@ class Folder(Location):
         partial = final.with_name(f"{final.name}.{uuid.uuid4().hex}{PARTIAL}")
         try:
             partial.write_bytes(data)
-            partial.replace(final)
+            try:
+                partial.replace(final)
+            except IsADirectoryError:  # damage: nothing that this program makes
+                shutil.rmtree(final)
+                partial.replace(final)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
 
     def delete(self, key: str) -> None:
-        (self.path / key).unlink(missing_ok=True)
+        _remove(self.path / key)
 
     def sizes(self, prefix: str = "") -> dict[str, int]:
         found: dict[str, int] = {}
@@ -140,23 +147,37 @@ class Folder(Location):
                 continue
         return found
 
-    def create(self, files: Mapping[str, bytes], mark: str) -> None:
+    def create(self, files: Mapping[str, bytes], mark: str, *, replace: bool = False) -> None:
         # Made under another name and moved, so that a store either has all its arrays or is not there.
-        new = Folder(self.path.with_name(f".{self.path.name}.new"))
-        new.clear()
-        new.path.mkdir(parents=True)
-        for key, data in files.items():
-            new.write(key, data)
-        new.path.rename(self.path)
+        new, old = self._beside("new"), self._beside("old")
+        new.path.mkdir(parents=True, exist_ok=True)
+        with new.claimed():
+            _remove(old.path)
+            for leftover in new.path.iterdir():
+                if leftover.name != LOCK:
+                    _remove(leftover)
+            for key, data in files.items():
+                new.write(key, data)
+            if replace and self.exists():
+                self.path.rename(old.path)
+            try:
+                new.path.rename(self.path)
+            except OSError:
+                if self.exists():
+                    raise StoreError(f"{self}: another `pifa prep` has just made a store there") from None
+                raise
+        _remove(old.path)
+
+    def _beside(self, what: str) -> Folder:
+        """A hidden folder in the same place, that a run makes on the way and a later one removes."""
+        return Folder(self.path.with_name(f".{self.path.name}.{what}"))
 
     def sweep(self) -> None:
         for key in self.sizes():
             if key.endswith(PARTIAL):
                 self.delete(key)
-
-    def clear(self) -> None:
-        if self.path.exists():
-            shutil.rmtree(self.path)
+        for left in ("new", "old"):
+            _remove(self._beside(left).path)
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -165,6 +186,8 @@ class Folder(Location):
             lock.acquire()
         except filelock.Timeout:
             raise StoreError(f"{self}: another `pifa prep` or `pifa store repair` is at work on it") from None
+        except OSError as error:
+            raise StoreError(f"{self}: can't be written to ({error})") from error
         try:
             yield
         finally:
@@ -211,17 +234,17 @@ class Bucket(Location):
         start = len(self._root) + 1
         return {name[start:]: int(about["size"]) for name, about in found.items()}
 
-    def create(self, files: Mapping[str, bytes], mark: str) -> None:
-        for key in sorted(files, key=lambda key: key == mark):
+    def create(self, files: Mapping[str, bytes], mark: str, *, replace: bool = False) -> None:
+        # The mark comes first and goes last: what else is there belongs to a store then, and is put right on resume.
+        if replace:
+            for key in self.sizes():
+                if key != mark:
+                    self.delete(key)
+        for key in sorted(files, key=lambda key: key != mark):
             self.write(key, files[key])
 
     def sweep(self) -> None:
         return  # an object is there whole or not at all
-
-    def clear(self) -> None:
-        with _plain_errors(self.name):
-            if self._fs.exists(self._root):
-                self._fs.rm(self._root, recursive=True)
 
     def zarr(self, *, read_only: bool = True) -> ZarrStore:
         with _plain_errors(self.name):
@@ -241,6 +264,14 @@ def locate(where: str | Path | Location) -> Location:
     if isinstance(where, Location):
         return where
     return Bucket(str(where)) if is_url(where) else Folder(Path(where))
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a folder and all in it, or nothing."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

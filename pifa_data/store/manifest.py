@@ -11,6 +11,7 @@ import numpy as np
 
 from pifa_data.store.layout import Layout
 from pifa_data.store.location import Location
+from pifa_data.store.sealing import unsealed
 
 MANIFEST = "manifest"
 
@@ -37,7 +38,7 @@ def store_digest(entries: Mapping[int, Mapping[str, Any]]) -> str:
     return digest.hexdigest()
 
 
-def read_manifest(location: Location, layout: Layout) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
+def read_manifest(location: Location, layout: Layout, plan: str) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
     """The entries of the finished shards, and what is wrong with the others that have one."""
     entries, problems = {}, {}
     columns = set(layout.columns())
@@ -46,21 +47,18 @@ def read_manifest(location: Location, layout: Layout) -> tuple[dict[int, dict[st
         if not (key.endswith(".json") and number.isascii() and number.isdigit()):
             continue
         try:
-            entries[int(number)] = _parse(location.read(key), int(number), columns)
+            entries[int(number)] = _parse(location.read(key), int(number), columns, plan)
         except FileNotFoundError:
             continue
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             problems[int(number)] = f"the manifest's entry {key} is damaged ({error})"
     return dict(sorted(entries.items())), problems
 
 
-def _parse(data: bytes, shard: int, columns: set[str]) -> dict[str, Any]:
-    entry = json.loads(data)
+def _parse(data: bytes, shard: int, columns: set[str], plan: str) -> dict[str, Any]:
+    entry = unsealed(json.loads(data))
     if entry["shard"] != shard or entry["digests"].keys() != columns or entry["bytes"].keys() != columns:
         raise ValueError("expected this shard's number and every array")
-    if not all(isinstance(n, int) for n in entry["bytes"].values()):
-        raise ValueError("expected numbers of bytes")
-    if not all(isinstance(text, str) for text in (*entry["digests"].values(), *entry["failures"].values())):
-        raise ValueError("expected texts")
-    [int(face) for face in entry["failures"]]
-    return dict(entry)
+    if entry["plan"] != plan:
+        raise ValueError("it is of another build")
+    return entry

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ from pifa_data.morphable.model import MorphableModel
 from pifa_data.store.layout import Layout
 from pifa_data.store.location import Location, locate
 from pifa_data.store.manifest import array_digest, read_manifest, store_digest
-from pifa_data.store.writing import MORPHABLE, SCHEMA_VERSION, SKIPPED, shard_key
+from pifa_data.store.writing import MORPHABLE, ROOT, SKIPPED, damaged_files, read_attributes, shard_key
 
 
 def encode_text(values: list[str], width: int) -> np.ndarray:
@@ -64,16 +63,19 @@ class Store:
         """
         self.location = locate(where)
         try:
+            self.attributes = read_attributes(self.location)
             self._group = zarr.open_group(self.location.zarr(), mode="r", zarr_format=3)
-            self.attributes: dict[str, Any] = dict(self._group.attrs)
-        except (OSError, ValueError, KeyError, TypeError, json.JSONDecodeError) as error:
-            raise StoreError(f"{where}: not a store made by `pifa prep` ({type(error).__name__})") from error
-        version = self.attributes.get("schema_version")
-        if version != SCHEMA_VERSION:
+        except StoreError:
+            raise
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise StoreError(f"{where}: not a store made by `pifa prep`: there is no {ROOT}") from error
+        except OSError as error:
+            raise StoreError(f"{where}: can't be read ({error})") from error
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise StoreError(
-                f"{where}: expected a store of schema version {SCHEMA_VERSION}, found {version}; make it again with "
-                "`pifa prep`"
-            )
+                f"{where}: not a store made by `pifa prep`, or its {ROOT} is damaged ({error}), which the same "
+                "`pifa prep` with --resume mends"
+            ) from error
         if not unfinished:
             if not self.attributes.get("complete"):
                 raise StoreError(f"{where}: the build is not finished; run the same `pifa prep` with --resume")
@@ -98,13 +100,13 @@ class Store:
         """
         try:
             return Layout(**self.attributes["layout"])
-        except (KeyError, TypeError) as error:
+        except TypeError as error:
             raise StoreError(f"{self.location}: the attributes are damaged ({error}); make the store again") from error
 
     @cached_property
     def entries(self) -> dict[int, dict[str, Any]]:
         """The manifest's entries that can be read, as they were when first asked for."""
-        return read_manifest(self.location, self.layout)[0]
+        return read_manifest(self.location, self.layout, self.attributes["plan"])[0]
 
     @cached_property
     def model(self) -> MorphableModel:
@@ -113,13 +115,16 @@ class Store:
         Raises:
             StoreError: the model's file is not the one the store was built with.
         """
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / MORPHABLE
-            try:
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / MORPHABLE
                 path.write_bytes(self.location.read(MORPHABLE))
                 model = MorphableModel.load(path)
-            except (OSError, ValueError) as error:
-                raise StoreError(f"{self.location}: {MORPHABLE} can't be read ({error})") from error
+        except (OSError, ValueError) as error:
+            where = self.location
+            raise StoreError(
+                f"{where}: {MORPHABLE} can't be read ({error}); mend it with `pifa store repair {where}`"
+            ) from error
         expected = self.attributes["morphable"]["fingerprint"]
         if model.fingerprint != expected:
             raise StoreError(
@@ -183,7 +188,7 @@ class Store:
     def missing(self) -> dict[int, str]:
         """Shards that are not built, or have a file that is missing or not as long as it was written, and why."""
         sizes = self.location.sizes()
-        entries, problems = read_manifest(self.location, self.layout)
+        entries, problems = read_manifest(self.location, self.layout, self.attributes["plan"])
         columns = self.layout.columns()
         found = {}
         for shard in range(self.layout.shards):
@@ -200,17 +205,8 @@ class Store:
 
     def verify(self, advance: Callable[[int], None] = lambda _: None) -> Iterator[Problem]:
         """Read everything and compare it with the manifest; ``advance`` is called after each shard."""
-        for key, expected in self.attributes["arrays"].items():
-            try:
-                same = hashlib.sha256(self.location.read(key)).hexdigest() == expected
-            except OSError:
-                same = False
-            if not same:
-                yield Problem(f"{key}: the array's metadata is missing or damaged", key=key)
-        try:
-            _ = self.model
-        except StoreError as error:
-            yield Problem(str(error), key=MORPHABLE)
+        for key in damaged_files(self.location):
+            yield Problem(f"{key}: missing or damaged", key=key)
         missing = self.missing()
         for shard in range(self.layout.shards):
             if shard in missing:

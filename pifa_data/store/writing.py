@@ -27,6 +27,7 @@ from pifa_data.morphable.model import MorphableModel
 from pifa_data.store.layout import Column, Layout
 from pifa_data.store.location import Location, locate
 from pifa_data.store.manifest import array_digest, entry_key
+from pifa_data.store.sealing import sealed, unsealed
 
 SCHEMA_VERSION = 3
 ROOT = "zarr.json"
@@ -42,44 +43,75 @@ def create_store(
     attributes: dict[str, Any],
     model: MorphableModel,
     skipped: Sequence[Skipped] = (),
+    *,
+    replace: bool = False,
 ) -> None:
     """Make the empty arrays of a new store; ``complete`` is false.
 
+    Args:
+        replace: take the place of what is there, which the caller has claimed.
+
     Raises:
         StoreError: something is there already.
-        OSError: no right to write.
+        OSError: no space, no right to write.
     """
     location = locate(where)
-    if location.exists():
+    if location.exists() and not replace:
         raise StoreError(f"{location}: exists already; give --resume to finish it or --overwrite to replace it")
-    files = array_files(layout)
+    files = _files(layout, model, skipped)
+    location.create(files | {ROOT: _first_root(layout, attributes, files)}, ROOT, replace=replace)
+
+
+def restore_root(
+    location: Location, layout: Layout, attributes: dict[str, Any], model: MorphableModel, skipped: Sequence[Skipped]
+) -> None:
+    """Write the attributes again as they were when the store was made; the arguments are ``create_store``'s."""
+    location.write(ROOT, _first_root(layout, attributes, _files(layout, model, skipped)))
+
+
+def _first_root(layout: Layout, attributes: dict[str, Any], files: Mapping[str, bytes]) -> bytes:
     own = {
         "schema_version": SCHEMA_VERSION,
         "layout": asdict(layout),
-        "arrays": _hashes(files),
+        "files": {key: hashlib.sha256(data).hexdigest() for key, data in files.items()},
         "complete": False,
     }
-    files[MORPHABLE] = _model_bytes(model)
-    files[SKIPPED] = json.dumps([[face.id, face.reason] for face in skipped]).encode()
-    files[ROOT] = _root({**attributes, **own})
-    location.create(files, ROOT)
+    return _root({**attributes, **own})
 
 
-def restore_arrays(location: Location, layout: Layout) -> None:
-    """Write the metadata of every array again, as for a new store."""
-    files = array_files(layout)
-    for key, data in files.items():
-        location.write(key, data)
-    set_attributes(location, {"arrays": _hashes(files)})
+def damaged_files(location: Location) -> list[str]:
+    """The keys that are of no shard and whose bytes are not those of the store's creation."""
+    damaged = []
+    for key, expected in read_attributes(location)["files"].items():
+        try:
+            same = hashlib.sha256(location.read(key)).hexdigest() == expected
+        except OSError:
+            same = False
+        if not same:
+            damaged.append(key)
+    return damaged
 
 
-def restore_model(location: Location, model: MorphableModel) -> None:
-    """Write the store's copy of its morphable model again."""
-    location.write(MORPHABLE, _model_bytes(model))
+def restore_files(
+    location: Location, layout: Layout, model: MorphableModel, skipped: Sequence[Skipped] | None = None
+) -> None:
+    """Write what ``damaged_files`` finds again, but the list of skipped faces if that is not known.
+
+    Other versions of Zarr or safetensors may give other bytes, which become the store's.
+    """
+    damaged = [key for key in damaged_files(location) if key != SKIPPED or skipped is not None]
+    if damaged:
+        files = _files(layout, model, skipped or ())
+        for key in damaged:
+            location.write(key, files[key])
+        hashes = {key: hashlib.sha256(files[key]).hexdigest() for key in damaged}
+        set_attributes(location, {"files": read_attributes(location)["files"] | hashes})
 
 
-def _hashes(files: Mapping[str, bytes]) -> dict[str, str]:
-    return {key: hashlib.sha256(data).hexdigest() for key, data in files.items()}
+def _files(layout: Layout, model: MorphableModel, skipped: Sequence[Skipped]) -> dict[str, bytes]:
+    """Everything that is of no shard but the attributes, by key."""
+    listed = json.dumps([[face.id, face.reason] for face in skipped]).encode()
+    return {**array_files(layout), MORPHABLE: _model_bytes(model), SKIPPED: listed}
 
 
 def _model_bytes(model: MorphableModel) -> bytes:
@@ -116,21 +148,40 @@ def _array(store: Any, name: str | None, column: Column, rows: int, shard_rows: 
 
 
 def _root(attributes: Mapping[str, Any]) -> bytes:
-    group = {"attributes": dict(attributes), "zarr_format": 3, "node_type": "group"}
+    group = {"attributes": sealed(attributes), "zarr_format": 3, "node_type": "group"}
     return json.dumps(group, indent=2, allow_nan=False).encode()
 
 
 def read_attributes(location: Location) -> dict[str, Any]:
-    """The attributes of a store as they are now, whatever its version.
+    """The attributes of a store as they are now.
 
     Raises:
-        FileNotFoundError: there is no group.
-        ValueError: it is damaged.
+        OSError: there is no group.
+        StoreError: it is of another schema version.
+        ValueError: it is damaged, or of something else.
     """
-    attributes = json.loads(location.read(ROOT))["attributes"]
-    if not isinstance(attributes, dict):
-        raise ValueError("no attributes")
+    group, attributes = _parsed(location)
+    version = attributes.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise StoreError(
+            f"{location}: expected a store of schema version {SCHEMA_VERSION}, found {version}; make it again with "
+            "`pifa prep`"
+        )
+    if (group.get("zarr_format"), group.get("node_type")) != (3, "group"):
+        raise ValueError("not a Zarr v3 group")
+    attributes = unsealed(attributes)
+    for key, kind in {"plan": str, "layout": dict, "files": dict, "complete": bool}.items():
+        if not isinstance(attributes.get(key), kind):
+            raise ValueError(f"no {key}")
     return attributes
+
+
+def _parsed(location: Location) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The group's metadata and, of it, the attributes."""
+    group = json.loads(location.read(ROOT))
+    if not isinstance(group, dict) or not isinstance(group.get("attributes"), dict):
+        raise ValueError("no attributes")
+    return group, group["attributes"]
 
 
 def set_attributes(location: Location, changes: Mapping[str, Any]) -> None:
@@ -141,8 +192,8 @@ def set_attributes(location: Location, changes: Mapping[str, Any]) -> None:
 def is_store(where: str | Path | Location) -> bool:
     """Whether a place is a store that this program made, of whatever version and however unfinished."""
     try:
-        attributes = read_attributes(locate(where))
-    except (OSError, ValueError, KeyError, TypeError):
+        _, attributes = _parsed(locate(where))
+    except (OSError, ValueError, RecursionError):
         return False
     return "schema_version" in attributes and "plan" in attributes
 
@@ -153,17 +204,24 @@ def write_shard(
     shard: int,
     arrays: dict[str, np.ndarray],
     failures: dict[int, str],
+    plan: str,
 ) -> dict[str, Any]:
     """Write one shard whole and return its manifest entry, also written.
 
     Args:
         arrays: this shard's rows of every column of ``layout``.
         failures: number in the store and reason of each face that failed.
+        plan: of the build that the shard belongs to.
 
     Raises:
+        StoreError: the store is of another build by now.
         OSError: no space, no right to write; the shard then has no entry and is built again on resume.
     """
     location = locate(where)
+    # A worker of a cluster outlives the run that it works for, and another run may since have replaced the store. One
+    # that does so in the moment of writing finds the entry to be of another plan.
+    if read_attributes(location).get("plan") != plan:
+        raise StoreError(f"{location}: was replaced by another build while this one was running")
     digests, sizes = {}, {}
     columns = layout.columns()
     for name in columns:
@@ -172,11 +230,12 @@ def write_shard(
         digests[name], sizes[name] = array_digest(arrays[name]), len(data)
     entry = {
         "shard": shard,
+        "plan": plan,
         "digests": digests,
         "bytes": sizes,
         "failures": {str(face): reason for face, reason in failures.items()},
     }
-    location.write(entry_key(shard), json.dumps(entry, sort_keys=True).encode())
+    location.write(entry_key(shard), json.dumps(sealed(entry), sort_keys=True).encode())
     return entry
 
 

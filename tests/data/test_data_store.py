@@ -23,6 +23,8 @@ from pifa_data.store import (
     create_store,
     decode_text,
     encode_text,
+    locate,
+    set_attributes,
     shard_key,
     store_digest,
     write_shard,
@@ -168,8 +170,7 @@ def found(store: Path) -> list[str]:
 
 
 def test_verify_finds_a_missing_array_a_missing_entry_and_a_changed_digest(copy: Path) -> None:
-    group = zarr.open_group(copy, mode="r+")
-    group.attrs["digest"] = "0" * 64
+    set_attributes(locate(copy), {"digest": "0" * 64})
     assert found(copy) == ["the manifest does not give the digest in the store's attributes"]
     shutil.rmtree(copy / "boxes")
     assert any("boxes" in text and "missing" in text for text in found(copy))
@@ -195,7 +196,7 @@ def test_damaged_metadata_is_named(copy: Path, key: str) -> None:
 
 
 def test_an_unfinished_store_is_refused_unless_asked_for(copy: Path) -> None:
-    zarr.open_group(copy, mode="r+").attrs["complete"] = False
+    set_attributes(locate(copy), {"complete": False})
     with pytest.raises(StoreError, match="--resume"):
         Store(copy)
     assert Store(copy, unfinished=True).layout.faces == FACES
@@ -237,14 +238,14 @@ def test_write_and_read_a_shard(kind: str, tmp_path: Path, model: MorphableModel
     widths = dict.fromkeys(TEXTS, 3)
     layout = Layout(130, 2, 8, 68, 9, widths, kind=kind, shard_faces=128)
     store = tmp_path / "S.zarr"
-    create_store(store, layout, {"config": {"copies": 2, "size": 8}, "scheme": SCHEME}, model)
+    create_store(store, layout, {"config": {"copies": 2, "size": 8}, "scheme": SCHEME, "plan": "p"}, model)
     rng = np.random.default_rng(0)
     rows = {name: 4 if column.of == "crop" else 2 for name, column in layout.columns().items()}
     arrays = {
         name: (rng.random((rows[name], *column.shape)) * 99).astype(column.dtype)
         for name, column in layout.columns().items()
     }
-    entry = write_shard(store, layout, 1, arrays, {129: "why"})
+    entry = write_shard(store, layout, 1, arrays, {129: "why"}, "p")
     opened = Store(store, unfinished=True)
     assert opened.entries == {1: entry}
     assert entry["failures"] == {"129": "why"}

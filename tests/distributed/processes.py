@@ -1,0 +1,84 @@
+"""A real Dask scheduler and real workers, each a process of its own on this machine."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 60.0
+"""Seconds that anything here is waited for: it takes two or three, and many times that on a machine in use."""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for something to come true."""
+    limit = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < limit, f"{what}: not within {PATIENCE:.0f} s"
+        time.sleep(0.02)
+
+
+class Cluster:
+    """A scheduler and its workers; ``close`` kills whatever is left of them. ``log`` has what all of them write."""
+
+    def __init__(self, folder: Path) -> None:
+        self.log = folder / "cluster.log"
+        self.port = free_port()
+        self.address = f"tcp://127.0.0.1:{self.port}"
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard")
+        try:
+            wait_until(self._answers, f"{self.address}: the scheduler ({self.log})")
+        except BaseException:
+            self.close()
+            raise
+
+    def _answers(self) -> bool:
+        assert self.scheduler.poll() is None, self.log.read_text()
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def _start(self, what: str, *arguments: str) -> subprocess.Popen[bytes]:
+        environment = os.environ | {
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+            "DASK_CONFIG": str(self.log.parent),
+        }
+        with self.log.open("ab") as log:
+            command = [sys.executable, "-m", f"distributed.cli.dask_{what}", *arguments]
+            # Another folder than the build's: a worker knows of the store's place only what its task says.
+            return subprocess.Popen(command, cwd=self.log.parent, env=environment, stdout=log, stderr=log)
+
+    def start_worker(self) -> None:
+        """One more worker process; it is not waited for."""
+        arguments = (self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard")
+        self.workers.append(self._start("worker", *arguments))
+
+    def kill_worker(self) -> None:
+        """SIGKILL, as the kernel does when memory runs out."""
+        worker = self.workers.pop(0)
+        worker.kill()
+        worker.wait()
+
+    def have_workers(self, count: int) -> None:
+        """So many workers, whatever an earlier test has left."""
+        while len(self.workers) > count:
+            self.kill_worker()
+        while len(self.workers) < count:
+            self.start_worker()
+
+    def close(self) -> None:
+        self.have_workers(0)
+        self.scheduler.kill()
+        self.scheduler.wait()
