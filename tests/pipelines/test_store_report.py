@@ -7,18 +7,16 @@ import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-import zarr
 from command_line import good, pifa
 from html_page import HOSTILE, Page, whole_page
 
 from pifa_data.build import PrepConfig
 from pifa_data.faces import Skipped
-from pifa_data.store import Store
+from pifa_data.store import Store, locate, set_attributes
 from pipelines import store_reader
 from pipelines.prep import run_prep
 from pipelines.store_crops import draw_heat, sample_crops
@@ -215,16 +213,16 @@ def test_skipped_faces_are_grouped_by_reason(store: Path) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_foreign_text_in_every_attribute_is_text(copied: Path, tmp_path: Path) -> None:
-    group = zarr.open_group(copied, mode="r+")
-    config: Any = dict(group.attrs["config"])  # type: ignore[call-overload]
-    group.attrs.update(
+    config = dict(Store(copied).attributes["config"])
+    set_attributes(
+        locate(copied),
         {
             "tool": HOSTILE,
             "sources": [HOSTILE],
             "digest": HOSTILE,
             "config": config | {HOSTILE: HOSTILE},
             "selection": {"where": HOSTILE},
-        }
+        },
     )
     (copied / "skipped.json").write_text(json.dumps([[HOSTILE, HOSTILE]] * 2))
     page = whole_page(report(copied, tmp_path))
@@ -238,7 +236,7 @@ def test_an_unfinished_store_has_a_page_of_its_finished_shards(copied: Path, tmp
     kept = sorted(entries, key=lambda shard: not entries[shard]["failures"])[:2]  # some that failed are among them
     for shard in entries.keys() - set(kept):
         (copied / "manifest" / f"{shard:06d}.json").unlink()
-    zarr.open_group(copied, mode="r+").attrs.update({"complete": False, "digest": None})
+    set_attributes(locate(copied), {"complete": False, "digest": None})
     page = whole_page(report(copied, tmp_path), hostile=False)
     valid = Store(copied, unfinished=True).read("faces/valid")
     faces = int(sum(valid[shard * 8 : shard * 8 + 8].sum() for shard in kept))
@@ -252,7 +250,7 @@ def test_an_unfinished_store_has_a_page_of_its_finished_shards(copied: Path, tmp
 def test_a_store_without_a_face_has_a_page(copied: Path, tmp_path: Path) -> None:
     for file in (copied / "manifest").iterdir():
         file.unlink()
-    zarr.open_group(copied, mode="r+").attrs.update({"complete": False, "digest": None})
+    set_attributes(locate(copied), {"complete": False, "digest": None})
     page = whole_page(report(copied, tmp_path), hostile=False)
     assert "0 crops of 0 faces" in page.text
     assert "0 of 4 shards" in page.text
