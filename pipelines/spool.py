@@ -6,7 +6,8 @@ import io
 import pickle
 import tempfile
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pifa_data.faces import Face
@@ -32,22 +33,34 @@ class Spool:
             OSError: no space for temporary files.
         """
         data = pickle.dumps(face, protocol=5)
-        self._file.write(data)
+        with _named():
+            self._file.write(data)
         self._ends.append((self._ends[-1] if self._ends else 0) + len(data))
 
     def packed(self, numbers: Iterable[int]) -> bytes:
         """The faces of these numbers, as ``unpack`` takes them."""
         out = []
-        for number in numbers:
-            start = self._ends[number - 1] if number else 0
-            self._file.seek(start)
-            out.append(self._file.read(self._ends[number] - start))
-        self._file.seek(0, 2)
+        with _named():  # what was written last may come to the disk only now
+            for number in numbers:
+                start = self._ends[number - 1] if number else 0
+                self._file.seek(start)
+                out.append(self._file.read(self._ends[number] - start))
+            self._file.seek(0, 2)
         return b"".join(out)
 
     def close(self) -> None:
         """Give the space back."""
         self._file.close()
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    """Errors of a file without a name, as ones that say where it is."""
+    try:
+        yield
+    except OSError as error:
+        what = f"{error.strerror}, for a temporary file; set TMPDIR to a folder that has it"
+        raise OSError(error.errno, what, tempfile.gettempdir()) from error
 
 
 def unpack(data: bytes) -> list[Face]:

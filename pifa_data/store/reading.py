@@ -20,7 +20,7 @@ from pifa_data.morphable.model import MorphableModel
 from pifa_data.store.layout import Layout
 from pifa_data.store.location import Location, locate
 from pifa_data.store.manifest import array_digest, read_manifest, store_digest
-from pifa_data.store.writing import MORPHABLE, ROOT, SKIPPED, damaged_files, read_attributes, shard_key
+from pifa_data.store.writing import MORPHABLE, ROOT, SKIPPED, damaged_files, is_undamaged, read_attributes, shard_key
 
 
 def encode_text(values: list[str], width: int) -> np.ndarray:
@@ -62,9 +62,9 @@ class Store:
             StoreError: not a store, of another schema version, or (unless ``unfinished``) not complete or damaged.
         """
         self.location = locate(where)
+        self._arrays: dict[str, zarr.Array] = {}
         try:
             self.attributes = read_attributes(self.location)
-            self._group = zarr.open_group(self.location.zarr(), mode="r", zarr_format=3)
         except StoreError:
             raise
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -133,11 +133,19 @@ class Store:
         return model
 
     def array(self, name: str) -> zarr.Array:
-        """One array by name, as ``images`` or ``faces/pose``."""
-        found = self._group.get(name)
-        if not isinstance(found, zarr.Array):
-            raise StoreError(f"{self.location}: the array {name!r} is missing; `pifa store repair` makes it again")
-        return found
+        """One array by name, as ``images`` or ``faces/pose``.
+
+        Raises:
+            StoreError: its metadata is missing or damaged, and could tell Zarr to read anything.
+        """
+        if name not in self._arrays:
+            if not is_undamaged(self.location, self.attributes, f"{name}/{ROOT}"):
+                raise StoreError(
+                    f"{self.location}: the array {name!r} is missing or its metadata damaged; mend it with "
+                    f"`pifa store repair {self.location}`"
+                )
+            self._arrays[name] = zarr.open_array(self.location.zarr(), path=name, mode="r", zarr_format=3)
+        return self._arrays[name]
 
     def read(self, name: str, rows: slice | None = None) -> np.ndarray:
         """Rows of an array in memory, or all.

@@ -81,15 +81,16 @@ def _first_root(layout: Layout, attributes: dict[str, Any], files: Mapping[str, 
 
 def damaged_files(location: Location) -> list[str]:
     """The keys that are of no shard and whose bytes are not those of the store's creation."""
-    damaged = []
-    for key, expected in read_attributes(location)["files"].items():
-        try:
-            same = hashlib.sha256(location.read(key)).hexdigest() == expected
-        except OSError:
-            same = False
-        if not same:
-            damaged.append(key)
-    return damaged
+    attributes = read_attributes(location)
+    return [key for key in attributes["files"] if not is_undamaged(location, attributes, key)]
+
+
+def is_undamaged(location: Location, attributes: Mapping[str, Any], key: str) -> bool:
+    """Whether a file that is of no shard has the bytes that the store was made with."""
+    try:
+        return hashlib.sha256(location.read(key)).hexdigest() == attributes["files"].get(key)
+    except OSError:
+        return False
 
 
 def restore_files(
@@ -162,6 +163,8 @@ def read_attributes(location: Location) -> dict[str, Any]:
     """
     group, attributes = _parsed(location)
     version = attributes.get("schema_version")
+    if version is None:
+        raise ValueError("no schema version")
     if version != SCHEMA_VERSION:
         raise StoreError(
             f"{location}: expected a store of schema version {SCHEMA_VERSION}, found {version}; make it again with "

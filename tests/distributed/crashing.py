@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 CHANGES = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate"}
@@ -45,19 +47,18 @@ class Crasher:
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
 
-    def run(self, *arguments: Any, within: Path, kill: int = 0, full: int = 0, user: int = 0) -> Run:
+    def run(self, *arguments: Any, within: Path, kill: int = 0, full: int = 0) -> Run:
         """Run a ``pifa`` command.
 
         Args:
             within: folder whose changes count.
             kill: number of the change at which SIGKILL comes, from 1; 0 for never.
             full: number of the change from which on nothing can be made any more: no space.
-            user: number of the user who runs it, if this is run by root.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         texts = [str(argument) for argument in arguments]
-        asked = {"arguments": texts, "within": str(within), "kill": kill, "full": full, "user": user}
+        asked = {"arguments": texts, "within": str(within), "kill": kill, "full": full}
         print(json.dumps(asked), file=self._process.stdin, flush=True)
         return Run(**json.loads(self._process.stdout.readline()))
 
@@ -65,12 +66,18 @@ class Crasher:
         self._process.__exit__(None, None, None)  # closes its stdin, at which it ends
 
 
+def run_tasks_here(patch: pytest.MonkeyPatch) -> None:
+    """Let builds run their tasks in this process, one after the other."""
+    patch.setattr("pipelines.prep.connected", lambda *_: contextlib.nullcontext())
+    patch.setattr("pipelines.prep.run_tasks", lambda _, function, tasks: itertools.starmap(function, tasks))
+
+
 def serve() -> None:
     """Run the commands that come on stdin, one a line, each in a child."""
     import distributed  # noqa: F401 (imported here, so that no child has to)
 
     import cli
-    from pipelines import prep, repair, store  # noqa: F401
+    from pipelines import repair, store  # noqa: F401
 
     for line in iter(sys.stdin.readline, ""):
         asked = json.loads(line)
@@ -81,7 +88,7 @@ def serve() -> None:
                 os.dup2(output.fileno(), 2)
                 status = 99
                 try:
-                    status = _command(cli, prep, asked, count)
+                    status = _command(cli, asked, count)
                 finally:
                     sys.stdout.flush()
                     sys.stderr.flush()
@@ -93,13 +100,8 @@ def serve() -> None:
         print(json.dumps(answer), flush=True)
 
 
-def _command(cli: types.ModuleType, prep: types.ModuleType, asked: dict[str, Any], count: Any) -> int:
-    prep.connected = lambda *_: contextlib.nullcontext()  # type: ignore[attr-defined]
-    prep.run_tasks = lambda _, function, tasks: itertools.starmap(function, tasks)  # type: ignore[attr-defined]
-    if asked["user"]:
-        os.setgroups([])
-        os.setgid(asked["user"])
-        os.setuid(asked["user"])
+def _command(cli: types.ModuleType, asked: dict[str, Any], count: Any) -> int:
+    run_tasks_here(pytest.MonkeyPatch())
     numbers = itertools.count(1)
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:

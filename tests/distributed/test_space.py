@@ -1,0 +1,113 @@
+"""No space and no right to write: one line that says so, and nothing lost."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import QUICK, good, pifa
+from processes import PATIENCE, ROOT
+from rights import read_only
+from soundness import check_finished, check_never_wrong
+
+from pipelines.sources import load_faces
+from pipelines.spool import Spool
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of a megabyte, which takes about half of the shards."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True, check=False)
+    if mount.returncode != 0:
+        pytest.skip("may not mount a small disk: " + mount.stderr.decode().strip())
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_disk(source: Path, options: list[str], digest: str, small_disk: Path) -> None:
+    store = small_disk / "S.zarr"
+    command = [sys.executable, "cli.py", "prep", str(source), *options, "--workers", "2", "--store", str(store)]
+
+    def run(*more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, *more], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+
+    stopped = run("--quiet")
+    assert stopped.returncode == 1
+    assert stopped.stderr.count("\n") == 1
+    assert f"pifa: {store}: the build stopped" in stopped.stderr
+    assert "No space left on device" in stopped.stderr
+    assert "--resume" in stopped.stderr
+    assert check_never_wrong(store, digest) == "some shards"
+    finished = {p: p.stat().st_mtime_ns for p in store.glob("manifest/*.json")}
+    subprocess.run(["mount", "-o", "remount,size=4m", small_disk], check=True)
+    resumed = run("--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert {p: p.stat().st_mtime_ns for p in finished} == finished
+    check_finished(store, digest)
+
+
+@pytest.fixture
+def store(small_store: Path, tmp_path: Path) -> Path:
+    """A finished store in a folder of its own."""
+    return Path(shutil.copytree(small_store, tmp_path / "place" / "S.zarr"))
+
+
+def refused(*arguments: Any) -> str:
+    """The one line that a command ends with."""
+    result = pifa(*arguments)
+    assert result.exit_code == 1
+    assert result.output.count("\n") == 1
+    return result.output
+
+
+def test_a_folder_that_may_not_be_written_to(source: Path, options: list[str], store: Path) -> None:
+    new = store.parent / "T.zarr"
+    with read_only(store.parent):
+        line = refused("prep", source, *options, "--store", new)
+        assert line.startswith(f"pifa: {new}: the build stopped ([Errno 13] Permission denied")
+        line = refused("prep", source, *options, "--store", store, "--overwrite")
+        assert line.startswith(f"pifa: {store}: can't be written to ([Errno 13] Permission denied")
+    assert sorted(p.name for p in store.parent.iterdir()) == ["S.zarr"]
+
+
+def test_a_finished_store_that_may_only_be_read(synthetic: Path, store: Path, tmp_path: Path) -> None:
+    with read_only(store.parent):
+        good("store", "info", store)
+        good("store", "verify", store)
+        assert "nothing to repair" in good("store", "repair", store).output
+        good("train", store, "--out", tmp_path / "run", "--batch-size", 8, "--epochs", 0.5, *QUICK)
+        options = ("--morphable", synthetic / "model.safetensors", "--copies", 3)
+        line = refused("prep", f"keypoints-csv:{synthetic / 'faces'}", "--store", store, *options, "--resume")
+        assert line.startswith(f"pifa: {store}: can't be written to ([Errno 13] Permission denied")
+    (store / "boxes" / "c" / "0" / "0").unlink()
+    with read_only(store.parent):
+        assert f"{store}: can't be written to (" in refused("store", "repair", store)
+
+
+class _Full:
+    """A file on a full disk."""
+
+    def write(self, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_no_space_for_temporary_files_is_told(synthetic: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faces, _ = load_faces([str(synthetic / "faces")], limit=1)
+    monkeypatch.setattr(tempfile, "SpooledTemporaryFile", lambda _: _Full())
+    with pytest.raises(OSError, match="No space left on device, for a temporary file; set TMPDIR") as raised:
+        Spool().append(faces[0])
+    assert raised.value.filename == tempfile.gettempdir()
