@@ -413,7 +413,11 @@ def train(
 @main.command("eval")
 @click.argument("checkpoint")
 @click.argument("target", metavar="STORE|SOURCE")
-@click.option("--boxes", type=click.Choice(["tight", "dataset", "jittered"]), help="Input boxes (default: as trained).")
+@click.option(
+    "--boxes",
+    type=click.Choice(["tight", "dataset", "jittered", "detector"]),
+    help="Input boxes (default: as trained).",
+)
 @click.option("--subset", type=click.Choice(["val", "train", "all"]), help="Default: people it did not train on.")
 @click.option("--normaliser", default="tight", show_default=True, type=click.Choice(["tight", "box", "interocular"]))
 @click.option("--landmarks", type=click.Choice(["2d", "3d"]), help="Landmark kind, if the source's own is wrong.")
