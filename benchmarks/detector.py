@@ -25,13 +25,13 @@ import cv2
 import numpy as np
 
 from pifa_data.boxes import DETECTOR_SCALE, DETECTOR_SHIFT, box_size, detector_box, face_rng, jitter_box, tight_box
-from pifa_data.build import fit_faces
 from pifa_data.camera import pose_angles
 from pifa_data.drawing import write_png
 from pifa_data.errors import ImageError
 from pifa_data.faces import Face
 from pifa_data.fitting import Fitters
 from pifa_data.images import read_image
+from pifa_data.labels import fit_faces
 from pipelines.sources import find_model, load_faces
 
 CASCADES = ("frontalface_alt2", "frontalface_default", "profileface")
