@@ -196,10 +196,16 @@ def fit(sources: tuple[str, ...], out: Path, as_json: bool, **options: Any) -> N
 @click.option("--size", default=114, show_default=True, type=click.IntRange(32, 1024), help="Side of a crop, pixels.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the jitter and the order.")
 @click.option(
-    "--boxes", default="tight", show_default=True, type=click.Choice(["tight", "dataset"]), help="Face boxes."
+    "--boxes",
+    default="tight",
+    show_default=True,
+    type=click.Choice(["tight", "dataset", "detector"]),
+    help="Face boxes: around the labels, the data set's own, or as a face detector's.",
 )
-@click.option("--grow", type=click.FloatRange(0.5, 10), help="Side of the crop over the box's size (default 1.4).")
-@click.option("--jitter", help="SHIFT,SCALE: noise of the box's centre and of its sides (default 0.05,0.05).")
+@click.option(
+    "--grow", type=click.FloatRange(0.5, 10), help="Side of the crop over the box's size (1.4; detector 1.6)."
+)
+@click.option("--jitter", help="SHIFT,SCALE: noise of the box's centre and sides (0.05,0.05; detector 0.03,0.10).")
 @click.option("--landmarks", type=click.Choice(["2d", "3d"]), help="Landmark kind, if the source's own is wrong.")
 @click.option("--scheme", help="Landmark scheme of the store: a name, or union (default: that of the faces).")
 @click.option("--mirror", is_flag=True, help="As many copies again, flipped left to right.")
@@ -256,7 +262,7 @@ def prep(sources: tuple[str, ...], store: str, as_json: bool, **options: Any) ->
         config["grow"] = grow
     if jitter is not None:
         config["jitter_shift"], config["jitter_scale"] = _jitter(jitter)
-    summary = run_prep(sources, store, config=PrepConfig(**config), **options)
+    summary = run_prep(sources, store, config=PrepConfig.for_boxes(**config), **options)
     if as_json:
         _print_json(summary.as_json())
         return
@@ -422,7 +428,11 @@ def train(
 @main.command("eval")
 @click.argument("checkpoint")
 @click.argument("target", metavar="STORE|SOURCE")
-@click.option("--boxes", type=click.Choice(["tight", "dataset", "jittered"]), help="Input boxes (default: as trained).")
+@click.option(
+    "--boxes",
+    type=click.Choice(["tight", "dataset", "jittered", "detector"]),
+    help="Input boxes (default: as trained).",
+)
 @click.option("--subset", type=click.Choice(["val", "train", "all"]), help="Default: people it did not train on.")
 @click.option("--normaliser", default="tight", show_default=True, type=click.Choice(["tight", "box", "interocular"]))
 @click.option("--landmarks", type=click.Choice(["2d", "3d"]), help="Landmark kind, if the source's own is wrong.")

@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from pifa_data.boxes import GROW, JITTER_SCALE, JITTER_SHIFT, Square, box_size, face_rng, jitter_box, square_of
+from pifa_data.boxes import (
+    BOXES,
+    GROW,
+    JITTER_SCALE,
+    JITTER_SHIFT,
+    Square,
+    box_size,
+    detector_box,
+    face_rng,
+    jitter_box,
+    square_of,
+)
 from pifa_data.camera import pose_angles
 from pifa_data.crop_rows import crop_landmarks, crop_params, flip_landmarks, mirror_params
 from pifa_data.errors import AnnotationError, ImageError
@@ -31,7 +43,8 @@ class PrepConfig:
         copies: crops a face; copy 0 is the unjittered box.
         size: side of a crop, pixels.
         seed: of the jitter and of the order of faces and rows.
-        boxes: ``tight`` (around the labelled points) or ``dataset`` (the data set's own).
+        boxes: ``tight`` (around the labelled points), ``dataset`` (the data set's own) or ``detector`` (where a face
+            detector's lies on average; give its noise as jitter, as ``for_boxes`` does).
         grow: side of the crop over √(w·h) of the box.
         jitter_shift, jitter_scale: see ``jitter_box``.
         landmarks: ``2d``, ``3d``, or None for what each face's reader says.
@@ -67,6 +80,13 @@ class PrepConfig:
         """Faces a shard, views not counted: with their views no more than ``shard_faces`` where that can be."""
         fitting = max(1, self.shard_faces // self.views)
         return max(n for n in range(1, fitting + 1) if self.shard_faces % n == 0)
+
+    @classmethod
+    def for_boxes(cls, boxes: str, **given: Any) -> PrepConfig:
+        """A configuration with the grow and the jitter that boxes of a kind have, where others are not given."""
+        kind = BOXES[boxes]
+        usual = {"grow": kind.grow, "jitter_shift": kind.shift, "jitter_scale": kind.scale}
+        return cls(boxes=boxes, **usual | given)
 
     @property
     def rows_a_face(self) -> int:
@@ -200,7 +220,9 @@ def _box(face: Face, fitted: Fitted, f: int, config: PrepConfig) -> np.ndarray:
     Raises:
         AnnotationError: it has none, or its labels are no face's.
     """
-    box = fitted.tight[f] if config.boxes == "tight" else face.box
+    box = face.box if config.boxes == "dataset" else fitted.tight[f]
+    if config.boxes == "detector":
+        box = detector_box(fitted.tight[f], pose_angles(fitted.params[f, :8].reshape(2, 4))[0])
     if box is None:
         raise AnnotationError("the data set gives no box for this face; use --boxes tight")
     if not box_size(box[None])[0] >= SMALLEST_FACE:

@@ -48,7 +48,7 @@ class Header(BaseModel):
     scheme: str
     landmark_kind: Literal["2d", "3d"]
     input_size: Annotated[int, Field(ge=32, le=1024)]
-    boxes: Literal["tight", "dataset"]
+    boxes: Literal["tight", "dataset", "detector"]
     grow: Annotated[float, Field(gt=0, le=10)]
     morphable: MorphableReference
     training: dict[str, Any] = {}

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pifa_data.boxes import Square, box_size, face_rng, jitter_box, square_of
+from pifa_data.boxes import BOXES, Square, box_size, detector_box, face_rng, jitter_box, square_of
 from pifa_data.camera import pose_angles
 from pifa_data.errors import AnnotationError, ImageError, StoreError
 from pifa_data.faces import Face, Skipped, refusal
@@ -39,7 +39,7 @@ from pipelines.progress import progress
 from pipelines.sources import load_faces
 
 JITTER_SEED = 114
-"""Seed of ``--boxes jittered``, the same for everyone who compares numbers."""
+"""Seed of ``--boxes jittered`` and ``detector``, the same for everyone who compares numbers."""
 
 
 @dataclass
@@ -88,7 +88,8 @@ def run_eval(
     Args:
         checkpoint: run, file or zoo name.
         target: a store, or a source.
-        boxes: ``tight``, ``dataset`` or ``jittered`` input boxes; None is the checkpoint's own. Not for stores.
+        boxes: ``tight``, ``dataset``, ``jittered`` (tight ones) or ``detector`` (one draw of what a face detector
+            gives) input boxes; None is the checkpoint's own. Not for stores.
         subset: ``val``, ``train`` or ``all``; None measures only people that the checkpoint did not train on.
         split, limit, where: which faces of a source. Not for stores.
         normaliser: of ``nme``, ``nme_per_block``, ``nme_initial`` and ``nme_by_yaw``.
@@ -118,6 +119,8 @@ def run_eval(
     if aligner.scheme != header.scheme:
         note += f", at the landmarks of {aligner.scheme} (trained with {header.scheme})"
     if not is_store:
+        if boxes == "detector":
+            note += ", boxes drawn as a face detector's (the same in every run)"
         note += _as_papers_do(parse_source(target, FORMATS).format, normaliser)
     if not collected.predicted:
         first = f"; the first: {skipped[0].id}: {skipped[0].reason}" if skipped else ""
@@ -260,7 +263,7 @@ def _yaw(face: Face, fit: np.ndarray | None) -> float:
 
 
 def _input_box(face: Face, boxes: str, fit: np.ndarray | None, scheme: str, fitters: Fitters) -> np.ndarray:
-    """The box that a crop is made of; ``tight`` and ``jittered`` mean landmarks of ``scheme``, the checkpoint's."""
+    """The box that a crop is made of; all but ``dataset`` mean landmarks of ``scheme``, the checkpoint's."""
     if boxes == "dataset":
         if face.box is None:
             raise AnnotationError("the data set gives no box for this face; use --boxes tight")
@@ -271,7 +274,16 @@ def _input_box(face: Face, boxes: str, fit: np.ndarray | None, scheme: str, fitt
     tight = tight_boxes([face], face.visibility[None], params, scheme, fitters)[0]
     if not box_size(tight) > 0:
         raise AnnotationError("too few labels for a box around them; use --boxes dataset")
-    return jitter_box(tight, face_rng(JITTER_SEED, face.id, 0)) if boxes == "jittered" else tight
+    if boxes == "tight":
+        return tight
+    rng = face_rng(JITTER_SEED, face.id, 0)
+    if boxes == "jittered":
+        return jitter_box(tight, rng)
+    yaw = _yaw(face, fit)
+    if not np.isfinite(yaw):
+        raise AnnotationError("too few labels to tell which way the face looks; use --boxes tight")
+    how = BOXES[boxes]
+    return jitter_box(detector_box(tight, np.array(yaw)), rng, how.shift, how.scale)
 
 
 def _align(aligner: Aligner, crops: np.ndarray, squares: list[Square], kinds: list[str], out: _Collected) -> None:

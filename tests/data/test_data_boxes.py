@@ -6,11 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pifa_data.boxes import (
+    DETECTOR_RISE,
+    DETECTOR_SCALE,
+    DETECTOR_SHIFT,
+    DETECTOR_SIZE,
+    DETECTOR_TURN,
     JITTER_SCALE,
     JITTER_SHIFT,
     Square,
     box_size,
     check_box,
+    detector_box,
     face_rng,
     jitter_box,
     square_of,
@@ -118,3 +124,38 @@ def test_a_jittered_box_is_the_same_in_every_version() -> None:
     found = jitter_box(BOX, face_rng(7, "training_Person_A_01.jpg", 3))
     known = [-3.193121524304175, 21.018116966636363, 109.9555039052211, 89.55450910291819]
     np.testing.assert_allclose(found, known, atol=1e-9)
+
+
+@given(boxes, st.floats(-np.pi, np.pi))
+def test_a_detectors_box(box: np.ndarray, yaw: float) -> None:
+    found, size = detector_box(box, np.array(yaw)), box_size(box)
+    sides, away = found[2:] - found[:2], ((found[:2] + found[2:]) - (box[:2] + box[2:])) / 2 / size
+    np.testing.assert_allclose(sides, DETECTOR_SIZE * size, rtol=1e-6)  # a square
+    assert away[1] == pytest.approx(-DETECTOR_RISE, abs=1e-6)  # higher
+    # The way that the nose points (to the image's left where yaw > 0), and no farther than was measured.
+    assert away[0] * yaw <= 1e-9
+    assert abs(away[0]) <= DETECTOR_TURN * np.sin(np.radians(33)) + 1e-6
+    if abs(yaw) < np.radians(33):
+        assert away[0] == pytest.approx(-DETECTOR_TURN * np.sin(yaw), abs=1e-6)
+    # Of the flipped face it is the flipped box: training mirrors crops.
+    flipped = detector_box(box[[2, 1, 0, 3]] * [-1, 1, -1, 1], np.array(-yaw))
+    np.testing.assert_allclose(flipped, found[[2, 1, 0, 3]] * [-1, 1, -1, 1], atol=1e-6)
+
+
+def test_many_detectors_boxes_at_once() -> None:
+    many, yaws = np.stack([BOX, BOX + 7, BOX * 2]), np.array([0.0, 0.3, -1.2])
+    one_by_one = [detector_box(box, yaw) for box, yaw in zip(many, yaws, strict=True)]
+    np.testing.assert_array_equal(detector_box(many, yaws), one_by_one)
+
+
+def test_drawn_detectors_boxes_have_the_measured_moments() -> None:
+    """Of 0.028 and 0.036 (centre) and 0.074 (ln of the size) two numbers are kept: see ``benchmarks/detector.py``."""
+    rng = np.random.default_rng(0)
+    mean = detector_box(BOX, np.array(0.4))
+    drawn = np.array([jitter_box(mean, rng, DETECTOR_SHIFT, DETECTOR_SCALE) for _ in range(5000)])
+    away = ((drawn[:, :2] + drawn[:, 2:]) - (BOX[:2] + BOX[2:])) / 2 / box_size(BOX)
+    size = np.log(box_size(drawn) / box_size(BOX))
+    np.testing.assert_allclose(away.mean(0), [-0.46 * np.sin(0.4), -0.196], atol=0.003)
+    np.testing.assert_allclose(away.std(0), [0.028, 0.036], atol=0.010)
+    assert size.mean() == pytest.approx(0.14, abs=0.01)
+    assert size.std() == pytest.approx(0.074, abs=0.005)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from synthetic import SCHEME, project_landmarks
 
-from pifa_data.boxes import square_of, tight_box
+from pifa_data.boxes import detector_box, square_of, tight_box
 from pifa_data.build import PrepConfig, Rows, build_rows
 from pifa_data.camera import pose_angles
 from pifa_data.crop_rows import mirror_params
@@ -168,6 +168,29 @@ def test_dataset_boxes(faces: list[Face], fitters: Fitters) -> None:
     np.testing.assert_array_equal(made.crops["boxes"][0], box)
     assert list(made.failures) == [1]
     assert "no box" in made.failures[1]
+
+
+def test_detector_boxes(faces: list[Face], fitters: Fitters) -> None:
+    config = PrepConfig.for_boxes("detector", copies=6, size=64)
+    assert (config.grow, config.jitter_shift, config.jitter_scale) == (1.6, 0.03, 0.10)
+    made = build_rows(faces, config, fitters)
+    tight = np.stack([tight_box(face.landmarks, face.visibility) for face in faces])
+    expected = detector_box(tight, made.faces["pose"][:, 0])
+    np.testing.assert_allclose(made.faces["box"], expected, atol=1e-3)
+    boxes = made.crops["boxes"].reshape(len(faces), 6, 4)
+    np.testing.assert_array_equal(boxes[:, 0], made.faces["box"])
+    assert np.abs(boxes[:, 1:] - boxes[:, :1]).max(2).min() > 0.1
+    # The chin is not cut off, for all that the boxes lie high.
+    inside = ((made.crops["landmarks"] > -0.5) & (made.crops["landmarks"] < 63.5)).all((1, 2))
+    assert inside.mean() > 0.9
+    assert inside.reshape(len(faces), 6)[:, 0].all()
+
+
+def test_what_suits_a_kind_of_boxes_can_be_overruled() -> None:
+    assert PrepConfig.for_boxes("tight") == PrepConfig()
+    assert PrepConfig.for_boxes("dataset", seed=3) == PrepConfig(boxes="dataset", seed=3)
+    config = PrepConfig.for_boxes("detector", grow=2.0, jitter_scale=0.0)
+    assert (config.grow, config.jitter_shift, config.jitter_scale) == (2.0, 0.03, 0.0)
 
 
 def test_the_landmark_kind_can_be_overruled(faces: list[Face], fitters: Fitters) -> None:
