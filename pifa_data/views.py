@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pifa_data.boxes import face_rng
+from pifa_data.boxes import detector_box, face_rng
 from pifa_data.camera import pose_angles
 from pifa_data.faces import Face
 from pifa_data.labels import Fitted
@@ -106,11 +106,14 @@ class ViewMaker:
         box = face.box if self._boxes == "dataset" else None
         for k, turned in enumerate(self._turner.turn(image, fitted.params[f], face.kind, yaws, box)):
             labelled = fitted.visibility[f]
+            around = turned.box
+            if self._boxes == "detector":
+                around = detector_box(around, np.array(yaws[k]))
             yield View(
                 number=k + 1,
                 id=view_id(face.id, k + 1),
                 image=turned.image,
-                box=turned.box,
+                box=around,
                 turn=yaws[k] - own,
                 params=turned.params,
                 params_mirrored=self._turner.mirrored(fitted.params_mirrored[f], turned),

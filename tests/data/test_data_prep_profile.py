@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pifa_data.boxes import detector_box
 from pifa_data.build import PrepConfig, build_rows
 from pifa_data.camera import pose_angles
 from pifa_data.faces import Face
@@ -268,3 +269,16 @@ def test_faces_a_shard(shard_faces: int, own: int) -> None:
     assert config.own_faces == own
     assert shard_faces % own == 0
     assert replace(config, profile=None).own_faces == shard_faces
+
+
+def test_views_have_the_boxes_that_a_detector_would_give(faces: list[Face], model: MorphableModel) -> None:
+    config = replace(PrepConfig.for_boxes("detector"), copies=3, size=64, profile=70)
+    rows = build_rows(faces[:3], config, Fitters(model))
+    views = np.flatnonzero(rows.faces["profile"])
+    assert len(views) == 3 * PROFILE_VIEWS
+    landmarks = rows.faces["landmarks"][views].astype(float)
+    tight = np.concatenate([landmarks.min(1), landmarks.max(1)], axis=1)
+    expected = detector_box(tight, rows.faces["pose"][views, 0])
+    np.testing.assert_allclose(rows.faces["box"][views], expected, atol=0.05)
+    inside = rows.crops["landmarks"][np.isin(rows.crops["source"], views)]
+    assert ((inside > 0) & (inside < 63)).all(2).mean() > 0.97
