@@ -2,8 +2,8 @@
 
     python tests/s3_server.py
 
-serves until it is stopped and prints its address. ``PUT /_faults?slow_down=0.3&latency=0.02`` makes it answer that share
-of the requests by 503 SlowDown, as a service under load does, and every one so many seconds later.
+serves until it is stopped and prints its address. ``PUT /_faults?slow_down=0.3&latency=0.02`` makes it answer that
+share of the requests by 503 SlowDown, as a service under load does, and every one so many seconds later.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from pytest import MonkeyPatch
+import pytest
 
 SETTINGS = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "tests", "AWS_DEFAULT_REGION": "us-east-1"}
 SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
@@ -49,7 +49,7 @@ def _address(server: subprocess.Popen, log: Path) -> str:
     raise RuntimeError(f"moto's server did not start: {log.read_text()[-500:]}")
 
 
-def configure(patch: MonkeyPatch, endpoint: str) -> None:
+def configure(patch: pytest.MonkeyPatch, endpoint: str) -> None:
     """Point every S3 client of this process, and of those it starts, to a server, by nobody's credentials."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         patch.delenv(name)

@@ -21,7 +21,7 @@ from pifa_data.morphable.model import MorphableModel
 from pifa_data.store.layout import Layout
 from pifa_data.store.location import Location, locate
 from pifa_data.store.manifest import array_digest, read_manifest, store_digest
-from pifa_data.store.writing import MORPHABLE, SCHEMA_VERSION, SKIPPED, shard_key
+from pifa_data.store.writing import MORPHABLE, ROOT, SCHEMA_VERSION, SKIPPED, read_attributes, shard_key
 
 
 def encode_text(values: list[str], width: int) -> np.ndarray:
@@ -64,9 +64,13 @@ class Store:
         """
         self.location = locate(where)
         try:
+            self.attributes = read_attributes(self.location)
             self._group = zarr.open_group(self.location.zarr(), mode="r", zarr_format=3)
-            self.attributes: dict[str, Any] = dict(self._group.attrs)
-        except (OSError, ValueError, KeyError, TypeError, json.JSONDecodeError) as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise StoreError(f"{where}: not a store made by `pifa prep`: there is no {ROOT}") from error
+        except OSError as error:
+            raise StoreError(f"{where}: can't be read ({error})") from error
+        except (ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{where}: not a store made by `pifa prep` ({type(error).__name__})") from error
         version = self.attributes.get("schema_version")
         if version != SCHEMA_VERSION:
@@ -150,7 +154,7 @@ class Store:
             yield
         except StoreError:
             raise
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except Exception as error:  # codecs and object stores have errors of their own
             which = "" if rows is None else f", shard {rows.start // self.layout.shard_rows(name)}"
             raise StoreError(
                 f"{self.location}: {name}{which}: can't be read ({str(error) or type(error).__name__}); see "
