@@ -18,10 +18,11 @@ import cv2
 import numpy as np
 
 from pifa_data.boxes import Square
+from pifa_data.buckets import TooLarge, ahead, get
 from pifa_data.errors import ImageError
 from pifa_data.image_header import KNOWN, read_size
 from pifa_data.matfile import Damaged, Limit, open_file
-from pifa_data.urls import is_url, open_url
+from pifa_data.urls import is_url
 
 LARGEST_FILE = 256 * 2**20
 """Bytes. A photograph is far smaller; reading more is refused before it fills the memory."""
@@ -50,45 +51,34 @@ def read_image(path: str | Path) -> np.ndarray:
     return decode_image(data, str(path))
 
 
-AHEAD = 16
-"""Images that are fetched from an object store at once: each answer takes as long as decoding many."""
-
-
 def read_images(paths: Sequence[str]) -> Iterator[np.ndarray | ImageError]:
-    """``read_image`` of each path or URL; what can't be read comes as the error."""
-    for first in range(0, len(paths), AHEAD):
-        part = paths[first : first + AHEAD]
-        fetched = _fetch([path for path in part if is_url(path)])
-        for path in part:
-            try:
-                yield decode_image(next(fetched), path) if is_url(path) else read_image(path)
-            except ImageError as error:
-                yield error
+    """``read_image`` of each path or URL; what can't be read comes as the error.
+
+    Raises:
+        PifaError: no such kind of URL, or a package is not installed.
+        OSError: no credentials, no connection, no such bucket: it is not the image that is at fault.
+    """
+    fetched = ahead(_fetch, [path for path in paths if is_url(path)])
+    for path in paths:
+        try:
+            if not is_url(path):
+                yield read_image(path)
+                continue
+            data = next(fetched)
+            if isinstance(data, ImageError):
+                raise data
+            yield decode_image(data, path)
+        except ImageError as error:
+            yield error
 
 
-def _fetch(urls: Sequence[str]) -> Iterator[bytes]:
-    """The bytes of each URL; raises ``ImageError`` for one that can't be had, and goes on with the next."""
-    return map(_bytes, urls, _answers(urls))
-
-
-def _answers(urls: Sequence[str]) -> list[bytes | Exception]:
-    if not urls:
-        return []
+def _fetch(url: str) -> bytes | ImageError:
     try:
-        fs, _ = open_url(urls[0])
-        found = fs.cat_ranges([fs._strip_protocol(url) for url in urls], 0, LARGEST_FILE, on_error="return")
-    except Exception as error:  # no credentials, no connection: each of them says so
-        return [error] * len(urls)
-    return list(found)
-
-
-def _bytes(url: str, answer: bytes | Exception) -> bytes:
-    if isinstance(answer, Exception):
-        missing = isinstance(answer, FileNotFoundError)
-        raise ImageError(f"{url}: {'no such object' if missing else f'{type(answer).__name__}: {answer}'}")
-    if len(answer) >= LARGEST_FILE:
-        raise ImageError(f"{url}: larger than {LARGEST_FILE >> 20} MB; refused")
-    return answer
+        return get(url, LARGEST_FILE)
+    except FileNotFoundError:
+        return ImageError(f"{url}: no such object")
+    except TooLarge:
+        return ImageError(f"{url}: larger than {LARGEST_FILE >> 20} MB; refused")
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
@@ -106,8 +96,6 @@ def image_size(path: str | Path) -> tuple[int, int]:
 
 def image_exists(path: str | Path) -> bool:
     """Whether there is such a file, or such a cell of a MATLAB file; it may be damaged."""
-    if is_url(path):
-        return _url_exists(str(path))
     try:
         return stat.S_ISREG(Path(path).stat().st_mode)
     except NotADirectoryError:
@@ -116,14 +104,6 @@ def image_exists(path: str | Path) -> bool:
         except ImageError:
             return False
     except (OSError, ValueError):
-        return False
-
-
-def _url_exists(url: str) -> bool:
-    try:
-        fs, path = open_url(url)
-        return bool(fs.isfile(path))
-    except Exception:  # no package, no credentials, no connection: reading it tells which
         return False
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from pifa_data.buckets import check_folder
 from pifa_data.build import PrepConfig, build_rows
 from pifa_data.errors import AnnotationError, StoreError
 from pifa_data.faces import Skipped
@@ -34,6 +35,7 @@ from pifa_data.store import (
     store_digest,
     write_shard,
 )
+from pifa_data.urls import is_url
 from pifa_data.version import VERSION
 from pipelines.cluster import connected, run_tasks
 from pipelines.prep_plan import Plan, Selection, shard_part, text_of
@@ -124,6 +126,8 @@ def build_store(
 ) -> PrepSummary:
     """``run_prep`` with everything looked up."""
     start = time.perf_counter()
+    if scheduler is None and selection.images is not None and is_url(selection.images):
+        check_folder(selection.images)
     plan = Plan(selection, config, model, strict=strict)
     try:
         if scheduler is None:

@@ -16,6 +16,7 @@ from pifa_data.morphable import MorphableModel
 from pifa_data.morphable.points import landmark_vertices
 from pifa_data.schemes import SCHEMES, get_scheme, union_name
 from pifa_data.store import TEXTS, Layout
+from pifa_data.urls import is_url
 from pifa_data.views import view_id
 from pipelines.progress import progress
 from pipelines.sources import no_face, stream_faces
@@ -112,7 +113,8 @@ class Plan:
         if self._first is None:
             self._first = face.file
         if not self._has_image:
-            self._has_image = image_exists(face.file)
+            # Of a bucket only the folder was asked for: a question a face would take hours before it is told.
+            self._has_image = is_url(face.file) or image_exists(face.file)
 
     def check_images(self, selection: Selection) -> None:
         """Refuse labels alone.

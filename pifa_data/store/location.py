@@ -9,16 +9,17 @@ import os
 import shutil
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 
 import filelock
-import zarr
-from zarr.abc.store import Store as ZarrStore
+from zarr.storage import LocalStore, ObjectStore, StoreLike, StorePath
 
-from pifa_data.errors import PifaError, StoreError
-from pifa_data.urls import UNCACHED, is_url, open_url
+from pifa_data.buckets import ONE_PART, ahead, open_bucket, plain_errors
+from pifa_data.errors import StoreError
+from pifa_data.urls import is_url
 
 PARTIAL = ".partial"
 """How the name of a file ends that is being written."""
@@ -47,7 +48,20 @@ class Location(ABC):
 
         Raises:
             FileNotFoundError: there is no such key.
+            OSError: no right to read, no connection.
         """
+
+    def read_all(self, keys: Iterable[str]) -> dict[str, bytes | OSError]:
+        """The bytes of those of the keys that are there, or why one can't be read."""
+        found: dict[str, bytes | OSError] = {}
+        for key in keys:
+            try:
+                found[key] = self.read(key)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                found[key] = error
+        return found
 
     @abstractmethod
     def write(self, key: str, data: bytes | memoryview) -> None:
@@ -56,6 +70,11 @@ class Location(ABC):
         Raises:
             OSError: no space, no right to write, no connection.
         """
+
+    def write_all(self, files: Mapping[str, bytes | memoryview]) -> None:
+        """Set many keys, in no order."""
+        for key, data in files.items():
+            self.write(key, data)
 
     @abstractmethod
     def delete(self, key: str) -> None:
@@ -90,7 +109,7 @@ class Location(ABC):
         yield
 
     @abstractmethod
-    def zarr(self, *, read_only: bool = True) -> ZarrStore:
+    def zarr(self, *, read_only: bool = True) -> StoreLike:
         """The same place as Zarr wants it."""
 
     @property
@@ -193,8 +212,8 @@ class Folder(Location):
         finally:
             lock.release()
 
-    def zarr(self, *, read_only: bool = True) -> ZarrStore:
-        return zarr.storage.LocalStore(self.path, read_only=read_only)
+    def zarr(self, *, read_only: bool = True) -> StoreLike:
+        return LocalStore(self.path, read_only=read_only)
 
     @property
     def whole_name(self) -> str:
@@ -202,53 +221,65 @@ class Folder(Location):
 
 
 class Bucket(Location):
-    """A prefix of an object store that fsspec knows; each object is put whole."""
+    """A prefix of an object store; each object is put whole."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url.rstrip("/"))
-        with _plain_errors(url):
-            self._fs, self._root = open_url(self.name)
+        self._client, self._root = open_bucket(self.name)
+
+    def _key(self, key: str) -> str:
+        return f"{self._root}/{key}".strip("/")
 
     def exists(self) -> bool:
-        with _plain_errors(self.name):
-            return bool(self._fs.exists(self._root))
+        with plain_errors(self.name):
+            return any(len(page) for page in islice(self._client.list(self._root), 1))
 
     def read(self, key: str) -> bytes:
-        with _plain_errors(self.name):
-            return bytes(self._fs.cat_file(f"{self._root}/{key}"))
+        with plain_errors(f"{self.name}/{key}"):
+            return bytes(self._client.get(self._key(key)).bytes())
+
+    def read_all(self, keys: Iterable[str]) -> dict[str, bytes | OSError]:
+        keys = list(keys)
+        found = dict(zip(keys, ahead(self._read_if_there, keys), strict=True))
+        return {key: data for key, data in found.items() if data is not None}
+
+    def _read_if_there(self, key: str) -> bytes | None:
+        try:
+            return self.read(key)
+        except FileNotFoundError:
+            return None
 
     def write(self, key: str, data: bytes | memoryview) -> None:
-        with _plain_errors(self.name):
-            self._fs.pipe_file(f"{self._root}/{key}", bytes(data))
+        with plain_errors(f"{self.name}/{key}"):
+            self._client.put(self._key(key), data, chunk_size=ONE_PART)
+
+    def write_all(self, files: Mapping[str, bytes | memoryview]) -> None:
+        for _ in ahead(lambda key: self.write(key, files[key]), files):
+            pass
 
     def delete(self, key: str) -> None:
-        with _plain_errors(self.name):
-            try:
-                self._fs.rm_file(f"{self._root}/{key}")
-            except FileNotFoundError:
-                return
+        with suppress(FileNotFoundError), plain_errors(f"{self.name}/{key}"):
+            self._client.delete(self._key(key))
 
     def sizes(self, prefix: str = "") -> dict[str, int]:
-        with _plain_errors(self.name):
-            found = self._fs.find(f"{self._root}/{prefix}".rstrip("/"), detail=True)
-        start = len(self._root) + 1
-        return {name[start:]: int(about["size"]) for name, about in found.items()}
+        start = len(self._root) + 1 if self._root else 0
+        with plain_errors(self.name):
+            pages = self._client.list(self._key(prefix))
+            return {found["path"][start:]: int(found["size"]) for page in pages for found in page}
 
     def create(self, files: Mapping[str, bytes], mark: str, *, replace: bool = False) -> None:
         # The mark comes first and goes last: what else is there belongs to a store then, and is put right on resume.
         if replace:
-            for key in self.sizes():
-                if key != mark:
-                    self.delete(key)
-        for key in sorted(files, key=lambda key: key != mark):
-            self.write(key, files[key])
+            with plain_errors(self.name):
+                self._client.delete([self._key(key) for key in self.sizes() if key != mark])
+        self.write(mark, files[mark])
+        self.write_all({key: data for key, data in files.items() if key != mark})
 
     def sweep(self) -> None:
         return  # an object is there whole or not at all
 
-    def zarr(self, *, read_only: bool = True) -> ZarrStore:
-        with _plain_errors(self.name):
-            return zarr.storage.FsspecStore.from_url(self.name, read_only=read_only, storage_options=UNCACHED)
+    def zarr(self, *, read_only: bool = True) -> StoreLike:
+        return StorePath(ObjectStore(self._client, read_only=read_only), self._root)
 
     @property
     def whole_name(self) -> str:
@@ -260,6 +291,7 @@ def locate(where: str | Path | Location) -> Location:
 
     Raises:
         PifaError: the URL's kind is not known, or needs a package that is not installed.
+        OSError: no credentials, no connection, no such bucket.
     """
     if isinstance(where, Location):
         return where
@@ -272,14 +304,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _plain_errors(name: str) -> Iterator[None]:
-    """What the object store's client raises (no credentials, no connection, …) as an ``OSError`` that names the URL."""
-    try:
-        yield
-    except (OSError, PifaError):
-        raise
-    except Exception as error:  # botocore's errors have a base of their own, which only the [s3] extra brings
-        raise OSError(f"{name}: {type(error).__name__}: {error}") from error

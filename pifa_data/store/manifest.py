@@ -42,16 +42,18 @@ def read_manifest(location: Location, layout: Layout, plan: str) -> tuple[dict[i
     """The entries of the finished shards, and what is wrong with the others that have one."""
     entries, problems = {}, {}
     columns = set(layout.columns())
+    numbers = {}
     for key in location.sizes(MANIFEST):
         number = key.removeprefix(f"{MANIFEST}/").removesuffix(".json")
-        if not (key.endswith(".json") and number.isascii() and number.isdigit()):
-            continue
+        if key.endswith(".json") and number.isascii() and number.isdigit():
+            numbers[key] = int(number)
+    for key, data in location.read_all(numbers).items():
         try:
-            entries[int(number)] = _parse(location.read(key), int(number), columns, plan)
-        except FileNotFoundError:
-            continue
+            if isinstance(data, OSError):
+                raise data
+            entries[numbers[key]] = _parse(data, numbers[key], columns, plan)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            problems[int(number)] = f"the manifest's entry {key} is damaged ({error})"
+            problems[numbers[key]] = f"the manifest's entry {key} is damaged ({error})"
     return dict(sorted(entries.items())), problems
 
 

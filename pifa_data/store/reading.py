@@ -163,7 +163,7 @@ class Store:
             yield
         except StoreError:
             raise
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except Exception as error:  # codecs and object stores have errors of their own
             which = "" if rows is None else f", shard {rows.start // self.layout.shard_rows(name)}"
             raise StoreError(
                 f"{self.location}: {name}{which}: can't be read ({str(error) or type(error).__name__}); see "

@@ -225,17 +225,14 @@ def write_shard(
     # that does so in the moment of writing finds the entry to be of another plan.
     if read_attributes(location).get("plan") != plan:
         raise StoreError(f"{location}: was replaced by another build while this one was running")
-    digests, sizes = {}, {}
     columns = layout.columns()
-    for name in columns:
-        data = _encode(arrays[name], columns[name], layout.shard_rows(name))
-        location.write(shard_key(name, columns[name], shard), data)
-        digests[name], sizes[name] = array_digest(arrays[name]), len(data)
+    parts = {name: _encode(arrays[name], column, layout.shard_rows(name)) for name, column in columns.items()}
+    location.write_all({shard_key(name, columns[name], shard): data for name, data in parts.items()})
     entry = {
         "shard": shard,
         "plan": plan,
-        "digests": digests,
-        "bytes": sizes,
+        "digests": {name: array_digest(arrays[name]) for name in columns},
+        "bytes": {name: len(data) for name, data in parts.items()},
         "failures": {str(face): reason for face, reason in failures.items()},
     }
     location.write(entry_key(shard), json.dumps(sealed(entry), sort_keys=True).encode())
