@@ -15,6 +15,7 @@ import json
 import tempfile
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -23,6 +24,7 @@ import torch
 from pifa_data.build import PrepConfig
 from pifa_data.crop_rows import crop_windows
 from pifa_data.store import MORPHABLE, Store
+from pifa_model import store_rows
 from pifa_model.batches import TrainingStream
 from pifa_model.crops import cut_crops
 from pifa_model.store_rows import StoreRows
@@ -49,6 +51,32 @@ def rates(data: StoreRows) -> tuple[float, float]:
             cut_crops(pictures, torch.from_numpy(batch.windows), data.size)
     crops = stream.steps_per_epoch * BATCH
     return crops / (time.perf_counter() - clock), crops / (time.process_time() - processor)
+
+
+def kept_rates(path: Path) -> dict[str, float]:
+    """Rows a second of processor time, uncut, with pictures decoded each time and kept (``store_rows.KEPT``)."""
+    found = {}
+    for name, kept in (("decoded", 0), ("kept", store_rows.KEPT)):
+        with patch.object(store_rows, "KEPT", kept):
+            data = StoreRows(Store(path))
+        stream = TrainingStream(data, np.flatnonzero(data.valid), BATCH, seed=0, mirror=0.5)
+        data.read_pictures(np.flatnonzero(data.valid))
+        start = time.process_time()
+        for _ in stream.read(0, stream.steps_per_epoch):
+            pass
+        found[f"rows_{name}_a_processor_second"] = stream.steps_per_epoch * BATCH / (time.process_time() - start)
+    return found
+
+
+def cut_times(data: StoreRows) -> dict[str, float]:
+    """Milliseconds of processor time a crop that ``read_images`` cuts so many at a time (``store_rows.CUT``)."""
+    rows, found = np.flatnonzero(data.valid), {}
+    for count in (1, 4, 16, 64, 256):
+        with patch.object(store_rows, "CUT", count):
+            start = time.process_time()
+            data.read_images(rows)
+        found[f"cut_{count}_milliseconds"] = 1e3 * (time.process_time() - start) / len(rows)
+    return found
 
 
 def matched(crops: StoreRows, faces: StoreRows) -> tuple[np.ndarray, np.ndarray]:
@@ -123,6 +151,7 @@ def main() -> None:
         }
         for layout, data in stores.items():
             result[f"{layout}_a_second"], result[f"{layout}_a_processor_second"] = rates(data)
+        result |= kept_rates(Path(folder) / "faces") | cut_times(faces)
         agreement, sheet = compare(crops, faces)
     result |= agreement
     for key, value in result.items():

@@ -14,12 +14,13 @@ from pifa_data.store import Store
 from pifa_model.crops import cut_crops
 
 CUT = 16
-"""Rows whose crops are cut at a time. A picture takes 0.26 MB as the floats that it is resampled from: 4 to 64 at a
-time took 0.39 ms a crop on one core, 256 and more took 0.8 ms."""
+"""Rows whose crops are cut at a time. A picture takes 0.26 MB as the floats that it is resampled from: 16 at a time
+take 0.47 ms a crop on one busy core, 1 takes 0.8 ms and 256 take 0.9 ms (``benchmarks/layouts.py``)."""
 
 KEPT = 2**29
 """Bytes of larger pictures that stay in memory once read: 8,000 of them. Every epoch takes a face's picture as many
-times as it has rows; decoding each time gave 3,900 rows a second of processor time, keeping them 23,400."""
+times as it has rows; decoding each time gives 3,600 rows a second of processor time, keeping them 16,000
+(``benchmarks/layouts.py``)."""
 
 
 @dataclass(frozen=True)
