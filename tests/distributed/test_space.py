@@ -107,7 +107,7 @@ class _Full:
 
 def test_no_space_for_temporary_files_is_told(synthetic: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faces, _ = load_faces([str(synthetic / "faces")], limit=1)
-    monkeypatch.setattr(tempfile, "SpooledTemporaryFile", lambda _: _Full())
+    monkeypatch.setattr(tempfile, "TemporaryFile", _Full)
     with pytest.raises(OSError, match="No space left on device, for a temporary file; set TMPDIR") as raised:
         Spool().append(faces[0])
     assert raised.value.filename == tempfile.gettempdir()
