@@ -45,13 +45,14 @@ def open_bucket(url: str) -> tuple[Any, str]:
     if not bucket or scheme not in ("s3", "memory"):
         raise PifaError(f"{url}: expected a path, or a URL as s3://bucket/prefix")
     try:
-        return _client(scheme, bucket), key.strip("/")
+        return bucket_client(scheme, bucket), key.strip("/")
     except ImportError as error:
         raise PifaError(f"{url}: needs a package that is not installed: pip install 'pifa[s3]' ({error})") from error
 
 
 @functools.lru_cache(maxsize=16)
-def _client(scheme: str, bucket: str) -> Any:
+def bucket_client(scheme: str, bucket: str) -> Any:
+    """One client a bucket for the whole process, whose connections it keeps."""
     from obstore.store import MemoryStore, S3Store
 
     if scheme == "memory":  # of this process, for tests
@@ -62,11 +63,8 @@ def _client(scheme: str, bucket: str) -> Any:
     from obstore.auth.boto3 import Boto3CredentialProvider
 
     name = f"s3://{bucket}"
-    config = Config(
-        connect_timeout=CONNECT_SECONDS,
-        read_timeout=READ_SECONDS,
-        retries={"total_max_attempts": 2, "mode": "standard"},
-    )
+    retries = {"total_max_attempts": 2, "mode": "standard"}
+    config = Config(connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries=retries)
     try:
         session = Session()
         if session.get_credentials() is None:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from pifa_data.errors import ConfigError, PifaError
-from pifa_data.store import Store
+from pifa_data.store import MORPHABLE, Store
 from pifa_data.version import VERSION
 from pifa_model.batches import TrainingStream
 from pifa_model.checkpoint import Header, MorphableReference, save_checkpoint
@@ -115,7 +115,7 @@ def run_training(
 
     # Everything that can be wrong with the settings has been; only now is a folder made or replaced.
     resolved = _resolved(config, data.store, split)
-    _open_run(run, resolved, resume=resume, overwrite=overwrite)
+    _open_run(run, resolved, data.store.location.read(MORPHABLE), resume=resume, overwrite=overwrite)
     kind: Literal["2d", "3d"] = "2d" if data.marching[split.train].any() else "3d"
     state = run / "state" / "last.ckpt"
     going_on = resume and state.is_file()
@@ -188,7 +188,7 @@ def _header(config: Config, data: StoreRows, resolved: dict[str, Any], kind: Lit
     )
 
 
-def _open_run(run: Path, resolved: dict[str, Any], *, resume: bool, overwrite: bool) -> None:
+def _open_run(run: Path, resolved: dict[str, Any], morphable: bytes, *, resume: bool, overwrite: bool) -> None:
     """Make the run's folder, or check that it is the one to go on with."""
     before = _read_run(run)
     if resume and before is not None:
@@ -207,7 +207,7 @@ def _open_run(run: Path, resolved: dict[str, Any], *, resume: bool, overwrite: b
     new = run.with_name(f".{run.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    shutil.copyfile(Path(resolved["store"]["path"]) / "morphable.safetensors", new / "morphable.safetensors")
+    (new / MORPHABLE).write_bytes(morphable)
     (new / "config.json").write_text(json.dumps(resolved, indent=2), encoding="utf-8")
     if run.exists():
         shutil.rmtree(run)

@@ -51,6 +51,9 @@ def _address(server: subprocess.Popen, log: Path) -> str:
 
 def configure(patch: pytest.MonkeyPatch, endpoint: str) -> None:
     """Point every S3 client of this process, and of those it starts, to a server, by nobody's credentials."""
+    from pifa_data.buckets import bucket_client  # the server itself has no use for it
+
+    bucket_client.cache_clear()
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         patch.delenv(name)
     for name, value in SETTINGS.items():

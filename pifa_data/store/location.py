@@ -225,7 +225,7 @@ class Bucket(Location):
 
     def __init__(self, url: str) -> None:
         super().__init__(url.rstrip("/"))
-        self._client, self._root = open_bucket(self.name)
+        self._client, self._root = open_bucket(url)
 
     def _key(self, key: str) -> str:
         return f"{self._root}/{key}".strip("/")
