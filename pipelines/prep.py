@@ -12,6 +12,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from pifa_data.buckets import check_folder
 from pifa_data.build import PrepConfig, build_rows
@@ -208,7 +209,7 @@ def build_shard(
     packed: bytes,
 ) -> dict[str, Any]:
     """One Dask task: build and write one shard; returns its manifest entry."""
-    cv2.setNumThreads(0)  # one thread a worker; OpenCV's own pool would fight the other workers
+    _one_thread()
     faces = unpack(packed)
     # Rows of a shard are mixed, so that reading whole chunks in random order is a good shuffle.
     span = layout.row_range(shard)
@@ -224,6 +225,16 @@ def build_shard(
         arrays[f"faces/{name}"] = encode_text(texts, layout.text_widths[name])
     failures = {offset + position: reason for position, reason in rows.failures.items()}
     return write_shard(store, layout, shard, arrays, failures, plan)
+
+
+def _one_thread() -> None:
+    """One thread a task: pools of OpenCV and BLAS would fight the other workers.
+
+    For good, not for the time of a fit: workers that are threads of one process would undo each other's limit, and with
+    two threads BLAS gives other bits than with one.
+    """
+    cv2.setNumThreads(0)
+    threadpool_limits(1, "blas")
 
 
 @functools.lru_cache(maxsize=2)

@@ -39,12 +39,13 @@ class Run:
 
 
 class Crasher:
-    """The process that runs commands; ``close`` ends it."""
+    """The process that runs commands, in a folder and with an environment; ``close`` ends it."""
 
-    def __init__(self) -> None:
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    def __init__(self, folder: Path = ROOT, **environment: str) -> None:
+        environment = {**os.environ, **environment, "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, str(Path(__file__).resolve())]
         self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
 
     def run(self, *arguments: Any, within: Path, kill: int = 0, full: int = 0) -> Run:
@@ -133,9 +134,9 @@ def _changes(event: str, arguments: tuple[Any, ...], within: str) -> bool:
 
 
 @contextlib.contextmanager
-def crasher() -> Iterator[Crasher]:
+def crasher(folder: Path = ROOT, **environment: str) -> Iterator[Crasher]:
     """A ``Crasher`` that is closed at the end."""
-    process = Crasher()
+    process = Crasher(folder, **environment)
     try:
         yield process
     finally:
