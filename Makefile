@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup test lint fuzz demo wheel-check clean
+.PHONY: setup test lint fuzz faults demo wheel-check clean
 
 setup: $(STAMP)
 
@@ -32,6 +32,11 @@ lint: setup
 FUZZ ?= 10000
 fuzz: setup
 	PIFA_FUZZ=$(FUZZ) $(BIN)/python -m pytest -n auto -k mutated tests/data
+
+# For a nightly run: builds killed so many times, and at every change that they make to a file; every damage to a store.
+KILLS ?= 60
+faults: setup
+	PIFA_KILLS=$(KILLS) $(BIN)/python -m pytest -n auto -rA tests/distributed
 
 demo: setup
 	$(BIN)/pifa demo --data $(DATA)

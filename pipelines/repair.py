@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from pifa_data.build import PrepConfig
-from pifa_data.errors import AnnotationError, StoreError
-from pifa_data.store import Problem, Store, entry_key, restore_files
+from pifa_data.errors import AnnotationError, MorphableError, StoreError
+from pifa_data.morphable import MorphableModel
+from pifa_data.store import MORPHABLE, Problem, Store, entry_key, restore_files
 from pipelines.prep import PrepSummary, build_store
 from pipelines.prep_plan import Selection
 from pipelines.sources import find_model_by_fingerprint
@@ -55,8 +56,8 @@ def repair_store(store: str | Path, *, workers: int = 2, scheduler: str | None =
     """Check a store, and build again what is damaged or missing from the sources that it was made of.
 
     Raises:
-        StoreError: it can't be told what belongs there, the sources are not what they were, or the build stops.
-        MorphableError: the store's own copy of the morphable model is damaged, and the model is not here either.
+        StoreError: it can't be told what belongs there, the sources are not what they were, the morphable model is
+            neither in the store nor here, or the build stops.
     """
     opened = Store(store, unfinished=True)
     attributes = opened.attributes
@@ -69,10 +70,7 @@ def repair_store(store: str | Path, *, workers: int = 2, scheduler: str | None =
         fingerprint = attributes["morphable"]["fingerprint"]
     except (KeyError, TypeError) as error:
         raise StoreError(f"{store}: the attributes are damaged ({error}); make the store again") from error
-    try:
-        model = opened.model
-    except StoreError:
-        model = find_model_by_fingerprint(fingerprint)
+    model = _model(opened, fingerprint)
     remaining = problems
     if any(problem.key is not None for problem in problems):
         with opened.location.claimed():
@@ -93,3 +91,17 @@ def repair_store(store: str | Path, *, workers: int = 2, scheduler: str | None =
         ) from error
     before = attributes.get("digest")
     return Repair(problems, shards, summary, before in (None, summary.digest))
+
+
+def _model(store: Store, fingerprint: str) -> MorphableModel:
+    """The store's own copy of its morphable model or, if that is damaged, the one it was copied from."""
+    try:
+        return store.model
+    except StoreError:
+        try:
+            return find_model_by_fingerprint(fingerprint)
+        except MorphableError as error:
+            raise StoreError(
+                f"{store.location}: {MORPHABLE} is damaged, and no model here has its fingerprint {fingerprint[:12]}…; "
+                "import it with `pifa morphable import`, or run the same `pifa prep` with --resume"
+            ) from error

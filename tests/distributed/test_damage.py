@@ -200,3 +200,15 @@ def test_damage_is_mended(
             if found[key] != whole[key]:  # a byte that is never read
                 assert spoken(built)
             assert {k: v for k, v in found.items() if k != key} == {k: v for k, v in whole.items() if k != key}
+
+
+def test_a_model_that_is_nowhere_is_told(
+    built: Path, damaged: Damaged, prep: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIFA_HOME", str(tmp_path))
+    with damaged("morphable.safetensors", "half"):
+        result = pifa("store", "repair", built)
+        assert not one_line(result, built)
+        assert "import it with `pifa morphable import`, or run the same `pifa prep` with --resume" in result.output
+        good(*prep, built, "--resume")
+        good("store", "verify", built)
