@@ -38,7 +38,7 @@ from pifa_data.store import (
 )
 from pifa_data.urls import is_url
 from pifa_data.version import VERSION
-from pipelines.cluster import connected, run_tasks
+from pipelines.cluster import connected, reach, run_tasks
 from pipelines.prep_plan import Plan, Selection, shard_part, text_of
 from pipelines.progress import progress
 from pipelines.sources import find_model
@@ -129,6 +129,8 @@ def build_store(
     start = time.perf_counter()
     if scheduler is None and selection.images is not None and is_url(selection.images):
         check_folder(selection.images)
+    if scheduler is not None and not resume:  # before anything is made or replaced; what is finished needs no cluster
+        reach(scheduler)
     plan = Plan(selection, config, model, strict=strict)
     try:
         if scheduler is None:
@@ -153,13 +155,9 @@ def build_store(
 @contextmanager
 def _stopped(location: Location, scheduler: str | None) -> Iterator[None]:
     """What stops a build from outside, as a ``StoreError`` that tells how to go on."""
-    from concurrent.futures import CancelledError
-
-    from distributed import KilledWorker
-
     try:
         yield
-    except (OSError, KilledWorker, CancelledError) as error:
+    except OSError as error:
         where = "" if scheduler is None else f" on {scheduler}"
         raise StoreError(
             f"{location}: the build stopped{where} ({str(error) or type(error).__name__}); what is finished is kept: "

@@ -37,7 +37,8 @@ def progress(what: str, total: int | None, unit: str) -> Iterator[Advance]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    # The time left is told by the last five minutes: a step may take longer than Rich's own half a minute.
+    with Progress(*columns, console=console, disable=not console.is_terminal, speed_estimate_period=300) as bar:
         task = bar.add_task(what, total=total, note="")
 
         def advance(done: int, note: str = "") -> None:

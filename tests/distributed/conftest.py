@@ -29,9 +29,8 @@ def source(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def digest(source: Path, synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Of the build on this machine alone."""
     store = tmp_path_factory.mktemp("local") / "S.zarr"
-    return run_prep(
-        [str(source)], store, morphable=str(synthetic / "model.safetensors"), config=CONFIG, workers=1
-    ).digest
+    model = str(synthetic / "model.safetensors")
+    return run_prep([str(source)], store, morphable=model, config=CONFIG, workers=1).digest
 
 
 @pytest.fixture(scope="session")
@@ -41,20 +40,28 @@ def options(synthetic: Path) -> list[str]:
     return ["--morphable", model, "--copies", "2", "--size", "32", "--shard-faces", str(SHARD_FACES)]
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A scheduler for all tests, without workers at first; one that kills it takes ``lost_cluster``."""
-    yield from _cluster(tmp_path_factory.mktemp("cluster"))
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "S.zarr"
 
 
 @pytest.fixture
-def lost_cluster(tmp_path: Path) -> Iterator[Cluster]:
-    yield from _cluster(tmp_path)
+def command(source: Path, options: list[str], store: Path) -> list[str]:
+    """The build, as arguments of ``pifa``."""
+    return ["prep", str(source), "--store", str(store), *options]
 
 
-def _cluster(folder: Path) -> Iterator[Cluster]:
-    cluster = Cluster(folder)
-    try:
-        yield cluster
-    finally:
+@pytest.fixture(scope="session")
+def clusters() -> Iterator[list[Cluster]]:
+    clusters: list[Cluster] = []
+    yield clusters
+    for cluster in clusters:
         cluster.close()
+
+
+@pytest.fixture
+def cluster(clusters: list[Cluster], tmp_path_factory: pytest.TempPathFactory) -> Cluster:
+    """A cluster with a living scheduler; workers that earlier tests have left are there (``have_workers``)."""
+    if not clusters or not clusters[-1].alive:
+        clusters.append(Cluster(tmp_path_factory.mktemp("cluster")))
+    return clusters[-1]

@@ -37,7 +37,8 @@ class Cluster:
         self.port = free_port()
         self.address = f"tcp://127.0.0.1:{self.port}"
         self.workers: list[subprocess.Popen[bytes]] = []
-        self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard")
+        where = ("--host", "127.0.0.1", "--port", str(self.port), "--dashboard-address", "127.0.0.1:0")
+        self.scheduler = self._start("scheduler", *where)
         try:
             wait_until(self._answers, f"{self.address}: the scheduler ({self.log})")
         except BaseException:
@@ -45,25 +46,26 @@ class Cluster:
             raise
 
     def _answers(self) -> bool:
-        assert self.scheduler.poll() is None, self.log.read_text()
+        assert self.alive, self.log.read_text()
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def _start(self, what: str, *arguments: str) -> subprocess.Popen[bytes]:
-        environment = os.environ | {
-            "PYTHONPATH": str(ROOT),
-            "OMP_NUM_THREADS": "1",
-            "DASK_CONFIG": str(self.log.parent),
-        }
+        # A folder and a configuration of its own: a worker knows of the store's place only what its task says.
+        folder = self.log.parent
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "DASK_CONFIG": str(folder)}
+        command = [sys.executable, "-m", f"distributed.cli.dask_{what}", *arguments]
         with self.log.open("ab") as log:
-            command = [sys.executable, "-m", f"distributed.cli.dask_{what}", *arguments]
-            # Another folder than the build's: a worker knows of the store's place only what its task says.
-            return subprocess.Popen(command, cwd=self.log.parent, env=environment, stdout=log, stderr=log)
+            return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+
+    @property
+    def alive(self) -> bool:
+        return self.scheduler.poll() is None
 
     def start_worker(self) -> None:
-        """One more worker process; it is not waited for."""
-        arguments = (self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard")
-        self.workers.append(self._start("worker", *arguments))
+        """One more worker process; it is not waited for. It ends itself if the tests end without ending it."""
+        arguments = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--death-timeout", "20")
+        self.workers.append(self._start("worker", self.address, *arguments))
 
     def kill_worker(self) -> None:
         """SIGKILL, as the kernel does when memory runs out."""
@@ -78,7 +80,10 @@ class Cluster:
         while len(self.workers) < count:
             self.start_worker()
 
-    def close(self) -> None:
-        self.have_workers(0)
+    def kill_scheduler(self) -> None:
         self.scheduler.kill()
         self.scheduler.wait()
+
+    def close(self) -> None:
+        self.kill_scheduler()
+        self.have_workers(0)
