@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 
 from pifa_data.errors import PifaError
 
-AT_ONCE = 16
-"""Requests that are under way together: an answer takes 10 to 100 ms, whatever its size."""
+AT_ONCE, SMALL_AT_ONCE = 16, 32
+"""Requests that are under way together, and such that bring kilobytes: an answer takes 10 to 100 ms, whatever its size,
+and photographs that wait fill the memory."""
 
 CONNECT_SECONDS, READ_SECONDS = 5, 15
 """After which the first request, which asks for the bucket alone, is given up; it is made twice."""
@@ -130,11 +131,11 @@ def check_folder(url: str) -> None:
         raise PifaError(f"{url}: there is nothing below it")
 
 
-def ahead(function: Callable[[T], R], arguments: Iterable[T]) -> Iterator[R]:
-    """``map``, with the next ``AT_ONCE`` calls under way in threads while a result is used."""
+def ahead(function: Callable[[T], R], arguments: Iterable[T], at_once: int = AT_ONCE) -> Iterator[R]:
+    """``map``, with the next calls under way in threads while a result is used."""
     rest = iter(arguments)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        waiting: list[Future[R]] = [pool.submit(function, argument) for argument in islice(rest, AT_ONCE)]
+    with ThreadPoolExecutor(at_once) as pool:
+        waiting: list[Future[R]] = [pool.submit(function, argument) for argument in islice(rest, at_once)]
         while waiting:
             future = waiting.pop(0)
             waiting += [pool.submit(function, argument) for argument in islice(rest, 1)]

@@ -13,17 +13,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import filelock
 from zarr.storage import LocalStore, ObjectStore, StoreLike, StorePath
 
-from pifa_data.buckets import ONE_PART, ahead, open_bucket, plain_errors
+from pifa_data.buckets import ONE_PART, SMALL_AT_ONCE, ahead, open_bucket, plain_errors
 from pifa_data.errors import StoreError
 from pifa_data.urls import is_url
 
 PARTIAL = ".partial"
 """How the name of a file ends that is being written."""
 
+
+PAGE = 1000
+"""Names that a server gives at a time."""
 
 LOCK = ".lock"
 """File that is locked while a run writes; it may stay behind."""
@@ -232,7 +236,7 @@ class Bucket(Location):
 
     def exists(self) -> bool:
         with plain_errors(self.name):
-            return any(len(page) for page in islice(self._client.list(self._root), 1))
+            return any(map(len, islice(self._client.list(self._root), 1)))
 
     def read(self, key: str) -> bytes:
         with plain_errors(f"{self.name}/{key}"):
@@ -240,7 +244,7 @@ class Bucket(Location):
 
     def read_all(self, keys: Iterable[str]) -> dict[str, bytes | OSError]:
         keys = list(keys)
-        found = dict(zip(keys, ahead(self._read_if_there, keys), strict=True))
+        found = dict(zip(keys, ahead(self._read_if_there, keys, SMALL_AT_ONCE), strict=True))
         return {key: data for key, data in found.items() if data is not None}
 
     def _read_if_there(self, key: str) -> bytes | None:
@@ -262,10 +266,26 @@ class Bucket(Location):
             self._client.delete(self._key(key))
 
     def sizes(self, prefix: str = "") -> dict[str, int]:
-        start = len(self._root) + 1 if self._root else 0
         with plain_errors(self.name):
-            pages = self._client.list(self._key(prefix))
-            return {found["path"][start:]: int(found["size"]) for page in pages for found in page}
+            found: list[Any] = next(iter(self._client.list(self._key(prefix), chunk_size=PAGE)), [])
+            if len(found) == PAGE:  # one page comes after the other; those of an array's folder beside another's
+                found, folders = self._list_folder(self._key(prefix))
+                inner: list[str] = []
+                for objects, below in ahead(self._list_folder, folders):
+                    found += objects
+                    inner += below
+                for objects in ahead(self._list, inner):
+                    found += objects
+        start = len(self._root) + 1 if self._root else 0
+        return {about["path"][start:]: int(about["size"]) for about in found}
+
+    def _list(self, folder: str) -> list[Any]:
+        return [about for page in self._client.list(folder, chunk_size=PAGE) for about in page]
+
+    def _list_folder(self, folder: str) -> tuple[list[Any], list[str]]:
+        """The objects directly in a folder, and the folders."""
+        listed = self._client.list_with_delimiter(folder)
+        return list(listed["objects"]), list(listed["common_prefixes"])
 
     def create(self, files: Mapping[str, bytes], mark: str, *, replace: bool = False) -> None:
         # The mark comes first and goes last: what else is there belongs to a store then, and is put right on resume.

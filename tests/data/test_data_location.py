@@ -124,6 +124,17 @@ def test_a_whole_bucket_is_a_place() -> None:
     assert locate(f"{name}/images").sizes() == {"c/0": 1}
 
 
+def test_more_keys_than_a_server_names_at_a_time(new_place: Callable[[str], str]) -> None:
+    files = {f"faces/{name}/c/{i}/0": b"x" * (i % 3) for name in ("id", "box") for i in range(600)}
+    files |= {f"manifest/{i:06d}.json": b"{}" for i in range(600)} | {"zarr.json": b"{}", "faces/zarr.json": b"{}"}
+    place = locate(new_place("S.zarr"))
+    place.write_all(files)
+    locate(new_place("S.zarr2")).write_all({"faces/zarr.json": b""})
+    for prefix in ("", "faces", "faces/id", "manifest", "faces/id/c/0"):
+        assert sizes(place) == within(files, "")
+        assert place.sizes(prefix) == within(files, prefix)
+
+
 def test_what_killed_writes_left_is_swept(tmp_path: Path) -> None:
     place = locate(tmp_path / "S.zarr")
     place.create({"zarr.json": b"{}", "images/c/0": b"1"}, "zarr.json")
