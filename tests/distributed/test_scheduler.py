@@ -199,7 +199,7 @@ def test_the_scheduler_is_killed(cluster: Cluster, command: list[str], digest: s
         after(1, store)()
         unfinished(store)()
         cluster.kill_scheduler()
-        out, told = build.communicate(timeout=20)  # 2 s on a machine at rest
+        out, told = build.communicate(timeout=PATIENCE)  # 2 s on a machine at rest
     finally:
         build.kill()
         build.communicate()
