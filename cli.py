@@ -256,9 +256,10 @@ def prep(sources: tuple[str, ...], store: str, as_json: bool, **options: Any) ->
         config["shard_faces"] = shard_faces
     if config["size"] % 2:
         raise click.BadParameter("expected an even number: later blocks see half of it", param_hint="--size")
+    for name, value in (("--grow", grow), ("--profile", config["profile"])):
+        if value is not None and not math.isfinite(value):
+            raise click.BadParameter("expected a finite number", param_hint=name)
     if grow is not None:
-        if not math.isfinite(grow):
-            raise click.BadParameter("expected a finite number", param_hint="--grow")
         config["grow"] = grow
     if jitter is not None:
         config["jitter_shift"], config["jitter_scale"] = _jitter(jitter)
