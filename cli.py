@@ -222,7 +222,9 @@ def fit(sources: tuple[str, ...], out: Path, as_json: bool, **options: Any) -> N
     type=click.FloatRange(0, 90, min_open=True),
     help="Also three views of each face, turned in 3D to yaws of up to DEG degrees.",
 )
-@click.option("--shard-faces", type=click.IntRange(1, 65536), help="Faces a shard (default 128).")
+@click.option(
+    "--shard-faces", type=click.IntRange(1, 65536), help="Faces a shard, which a worker holds in memory (default 128)."
+)
 @click.option("--images", metavar="FOLDER|URL", help="Where the images are, if not beside the labels; also s3://….")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 4096), help="Local worker processes.")
 @click.option("--scheduler", help="Address of a running Dask scheduler, as tcp://host:8786.")

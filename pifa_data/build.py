@@ -1,6 +1,6 @@
 """From labelled faces to rows of a store: fit, jitter, crop.
 
-The random numbers of a row follow from (seed, face, copy) alone. The last bits of its fit, and of what follows from that,
+The random numbers of a row follow from (seed, face, copy) alone. The last bits of its fit, and of what follows from it,
 depend on the faces that are fitted together (``docs/store.md``, *Repeatability*).
 """
 
