@@ -222,7 +222,9 @@ def fit(sources: tuple[str, ...], out: Path, as_json: bool, **options: Any) -> N
     type=click.FloatRange(0, 90, min_open=True),
     help="Also three views of each face, turned in 3D to yaws of up to DEG degrees.",
 )
-@click.option("--shard-faces", type=click.IntRange(1, 65536), help="Faces a shard (default 128).")
+@click.option(
+    "--shard-faces", type=click.IntRange(1, 65536), help="Faces a shard, which a worker holds in memory (default 128)."
+)
 @click.option("--images", metavar="FOLDER|URL", help="Where the images are, if not beside the labels; also s3://….")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 4096), help="Local worker processes.")
 @click.option("--scheduler", help="Address of a running Dask scheduler, as tcp://host:8786.")
@@ -256,9 +258,10 @@ def prep(sources: tuple[str, ...], store: str, as_json: bool, **options: Any) ->
         config["shard_faces"] = shard_faces
     if config["size"] % 2:
         raise click.BadParameter("expected an even number: later blocks see half of it", param_hint="--size")
+    for name, value in (("--grow", grow), ("--profile", config["profile"])):
+        if value is not None and not math.isfinite(value):
+            raise click.BadParameter("expected a finite number", param_hint=name)
     if grow is not None:
-        if not math.isfinite(grow):
-            raise click.BadParameter("expected a finite number", param_hint="--grow")
         config["grow"] = grow
     if jitter is not None:
         config["jitter_shift"], config["jitter_scale"] = _jitter(jitter)

@@ -15,7 +15,7 @@
 
 ``benchmarks/scale.py`` carries these on to a hundred million faces.
 
-Compare ratios, not seconds.
+Compare ratios, not seconds. Linux alone: elsewhere no process can be kept to a core, and memory has other units.
 """
 
 from __future__ import annotations

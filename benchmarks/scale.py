@@ -26,7 +26,6 @@ class Costs:
     memory_a_face: float
     task: float
     take: float
-    argument: float
     open_a_shard: float
     open_memory: float
     files: int
@@ -42,7 +41,6 @@ class Costs:
             memory_a_face=found["plan"]["main_bytes_a_face"],
             task=found["scheduler"]["milliseconds_a_shard"] / 1e3,
             take=found["plan"]["milliseconds_a_shard"] / 1e3,
-            argument=found["scheduler"]["argument_kilobytes"] * 1024,
             open_a_shard=found["opening"]["milliseconds_a_shard"] / 1e3,
             open_memory=found["opening"]["kilobytes_a_shard"] * 1024,
             files=found["opening"]["files_a_shard"],

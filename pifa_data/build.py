@@ -1,4 +1,8 @@
-"""From labelled faces to rows of a store: fit, jitter, crop. A row depends on (seed, face, copy) alone."""
+"""From labelled faces to rows of a store: fit, jitter, crop.
+
+The random numbers of a row follow from (seed, face, copy) alone. The last bits of its fit, and of what follows from it,
+depend on the faces that are fitted together (``docs/store.md``, *Repeatability*).
+"""
 
 from __future__ import annotations
 

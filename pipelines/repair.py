@@ -24,7 +24,8 @@ class Repair:
         problems: what was found; nothing was done if there was none.
         shards: that were built again.
         summary: of the whole store afterwards.
-        same: whether the store has the digest that it had before; other versions of NumPy or OpenCV can give others.
+        same: whether the store has the digest that it had before; other versions of NumPy or OpenCV, or another kind of
+            processor, can give others.
     """
 
     problems: list[Problem]
@@ -35,11 +36,12 @@ class Repair:
     def __str__(self) -> str:
         if self.summary is None:
             return "nothing to repair"
-        whole = (
-            "the digest is what it was"
-            if self.same
-            else ("the digest is another one: this build has other versions of NumPy, OpenCV or the sources' tools")
-        )
+        whole = "the digest is what it was"
+        if not self.same:
+            whole = (
+                "the digest is another one: the images are others, or the versions of NumPy or OpenCV, or the kind of "
+                "processor"
+            )
         return f"{len(self.shards)} shards built again; {whole}"
 
     def as_json(self) -> dict[str, Any]:

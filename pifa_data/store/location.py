@@ -164,7 +164,8 @@ class Folder(Location):
                     for entry in entries:
                         if entry.is_dir(follow_symlinks=False):
                             folders.append(entry.path)
-                        else:
+                            continue
+                        with suppress(FileNotFoundError):  # moved to its place since it was listed
                             found[entry.path[start:].replace(os.sep, "/")] = entry.stat().st_size
             except (FileNotFoundError, NotADirectoryError):
                 continue
@@ -172,7 +173,9 @@ class Folder(Location):
 
     def create(self, files: Mapping[str, bytes], mark: str, *, replace: bool = False) -> None:
         # Made under another name and moved, so that a store either has all its arrays or is not there.
-        new, old = self._beside("new"), self._beside("old")
+        new, old, final = self._beside("new"), self._beside("old"), self.path.resolve()
+        if replace and Path.cwd().is_relative_to(final):
+            raise StoreError(f"{self}: can't be replaced from within itself; run this in another folder")
         new.path.mkdir(parents=True, exist_ok=True)
         with new.claimed():
             _remove(old.path)
@@ -182,9 +185,9 @@ class Folder(Location):
             for key, data in files.items():
                 new.write(key, data)
             if replace and self.exists():
-                self.path.rename(old.path)
+                final.rename(old.path)
             try:
-                new.path.rename(self.path)
+                new.path.rename(final)
             except OSError:
                 if self.exists():
                     raise StoreError(f"{self}: another `pifa prep` has just made a store there") from None
@@ -193,7 +196,8 @@ class Folder(Location):
 
     def _beside(self, what: str) -> Folder:
         """A hidden folder in the same place, that a run makes on the way and a later one removes."""
-        return Folder(self.path.with_name(f".{self.path.name}.{what}"))
+        path = self.path.resolve()  # a link to a store on a large disk stays one to it
+        return Folder(path.with_name(f".{path.name}.{what}"))
 
     def sweep(self) -> None:
         for key in self.sizes():

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pifa_data.errors import StoreError
 from pifa_data.store import PARTIAL, Location, locate
 
 pytest.importorskip("obstore", reason="needs pip install 'pifa[s3]'")
@@ -157,3 +158,38 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
         place.write("zarr.json", b"new")
     assert place.read_all(["zarr.json"]) == {"zarr.json": b"old"}
     assert place.sizes() == {"zarr.json": 3}
+
+
+def test_a_store_behind_a_link_is_made_and_replaced_where_the_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "large disk").mkdir()
+    link, real = tmp_path / "S.zarr", tmp_path / "large disk" / "T.zarr"
+    link.symlink_to(real)
+    place = locate(link)
+    assert not place.exists()
+    for content in (b"1", b"22"):
+        place.create({"zarr.json": content}, "zarr.json", replace=place.exists())
+        assert link.is_symlink()
+        assert (real / "zarr.json").read_bytes() == content
+        place.sweep()
+        assert [path.name for path in (tmp_path / "large disk").iterdir()] == ["T.zarr"]
+
+
+def test_a_store_is_not_replaced_from_within_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    locate(tmp_path / "S.zarr").create({"zarr.json": b"1", "images/c/0": b"1"}, "zarr.json")
+    for folder, name in (("S.zarr", "."), ("S.zarr/images", "..")):
+        monkeypatch.chdir(tmp_path / folder)
+        place = locate(name)
+        with pytest.raises(StoreError, match="from within itself"):
+            place.create({"zarr.json": b"2"}, "zarr.json", replace=True)
+        place.sweep()
+        assert place.read("zarr.json") == b"1"
+
+
+def test_a_name_that_leads_nowhere_hides_no_other(tmp_path: Path) -> None:
+    """As of a file that was moved while its folder was listed."""
+    place = locate(tmp_path / "S.zarr")
+    names = [f"manifest/{shard}.json" for shard in range(20)]
+    place.write_all(dict.fromkeys(names, b"{}"))
+    for shard in range(20):
+        (tmp_path / "S.zarr" / "manifest" / f"gone{shard}").symlink_to("nowhere")
+    assert place.sizes("manifest") == dict.fromkeys(names, 2)

@@ -245,6 +245,7 @@ def test_wrong_names_get_one_line_and_the_cure(work: Path, small_store: Path, tm
     assert pifa("align").exit_code == 2
     assert pifa("prep", "x", "--store", "s", "--morphable", "m", "--size", 115).exit_code == 2
     assert pifa("prep", "x", "--store", "s", "--morphable", "m", "--grow", "nan").exit_code == 2
+    assert pifa("prep", "x", "--store", "s", "--morphable", "m", "--profile", "nan").exit_code == 2
     for setting in ("training.epochs=inf", "training.seed=-1", "optimizer.learning_rate=nan"):
         assert pifa("train", small_store, "--out", tmp_path / "r", "--set", setting).exit_code == 1
 
