@@ -6,6 +6,7 @@ depend on the faces that are fitted together (``docs/store.md``, *Repeatability*
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -96,6 +97,12 @@ class PrepConfig:
     def rows_a_face(self) -> int:
         """Crops of a face or view, mirrored ones counted."""
         return self.copies * (2 if self.mirror else 1)
+
+    @property
+    def edge_deviation(self) -> float:
+        """Standard deviation of where an edge of a jittered crop lies, over the crop's side: of its centre, and of half
+        the side, which is as √(w·h)."""
+        return math.hypot(self.jitter_shift / self.grow, self.jitter_scale / math.sqrt(2) / 2)
 
     def as_dict(self) -> dict:
         return asdict(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -106,6 +107,7 @@ class Plan:
         count = len(self._spool)
         self._order = np.random.default_rng([config.seed, count]).permutation(count)
         self.layout = self.config.layout_of(count, 8 + model.n_coefficients, widths)
+        _warn_of_black_edges(self.config, self.layout)
         settings = f"{sorted(self.config.as_dict().items())} {model.fingerprint} ".encode()
         self.digest = hashlib.sha256(settings + content.digest()).hexdigest()
 
@@ -159,6 +161,18 @@ def text_of(face: Face, column: str, config: PrepConfig, view: int = 0) -> str:
         "kind": config.landmarks or face.kind,
     }
     return values[column]
+
+
+def _warn_of_black_edges(config: PrepConfig, layout: Layout) -> None:
+    """Tell of jitter that layout ``faces`` has no room for: what is beyond the larger crop is black in training."""
+    room = (layout.image_size / layout.size - 1) / 2
+    if layout.kind == "faces" and room < 3 * config.edge_deviation:  # beyond which 0.13 % lie, of four edges
+        warnings.warn(
+            f"--layout faces has {room:.0%} of a crop's side around it, and edges of jittered crops deviate by "
+            f"{config.edge_deviation:.0%}: more than 1 in 200 crops will have a black edge; take less --jitter, or "
+            "--layout crops",
+            stacklevel=2,
+        )
 
 
 def _add_to_digest(digest: Any, face: Face) -> None:

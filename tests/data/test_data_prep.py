@@ -10,6 +10,7 @@ import pytest
 import zarr
 
 from pifa_data.build import PrepConfig
+from pifa_data.crop_rows import crop_windows
 from pifa_data.errors import AnnotationError, PifaError, StoreError
 from pifa_data.morphable import MorphableModel
 from pifa_data.store import Store, locate, set_attributes
@@ -108,6 +109,24 @@ def test_resume_with_other_settings_faces_or_model_is_refused(
     ):
         with pytest.raises(StoreError, match="begun with other"):
             prep(resume=True, **changes)
+
+
+def test_jitter_that_layout_faces_has_no_room_for_is_told(prep: Any, tmp_path: Path) -> None:
+    """Crops of so much noise reach beyond the larger crop, as their boxes say; of the usual noise they do not."""
+    beyond = {}
+    for name, jitter in (("usual", {}), ("much", {"jitter_shift": 0.15, "jitter_scale": 0.15})):
+        config = replace(CONFIG, layout="faces", copies=20, **jitter)
+        if name == "much":
+            with pytest.warns(UserWarning, match="black"):
+                prep(name, config=config, limit=8)
+        else:
+            prep(name, config=config, limit=8)
+        store = Store(tmp_path / name)
+        share = store.layout.image_size / config.size
+        face_boxes = store.read("faces/box")[store.read("source")]
+        edges = crop_windows(store.read("boxes"), store.read("mirrored"), face_boxes, config.grow, share)
+        beyond[name] = (np.abs(edges) > 1).any(1).mean()
+    assert beyond["usual"] < 1 / 200 < beyond["much"]
 
 
 def test_an_existing_store_is_refused_and_replaced_on_request(prep: Any, tmp_path: Path) -> None:
