@@ -174,7 +174,7 @@ def scheduler(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         for _ in run_tasks(client, nothing, [shared] * 20):
             pass
         start = time.perf_counter()
-        done = sum(1 for _ in run_tasks(client, nothing, tasks))
+        done = sum(1 for _ in run_tasks(client, nothing, tasks, options.shards))
         seconds = time.perf_counter() - start
     plan.close()
     size = len(packed[0])

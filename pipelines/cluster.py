@@ -18,8 +18,12 @@ from pifa_data.version import VERSION
 log = logging.getLogger("pifa.prep")
 
 WINDOW = 4
-"""Tasks a worker that are submitted ahead. A quarter of the window is submitted at a time: one by one, a task cost the
-scheduler and this process half as much again (``benchmarks/prep.py --only scheduler``)."""
+"""Messages a worker that are submitted ahead, a quarter of them at a time."""
+
+BUNDLE, AHEAD = 8, 2048
+"""Tasks in one message where there are many for the workers, and tasks that are submitted ahead in all. A message
+costs the scheduler and this process 5 to 9 ms however small it is (``benchmarks/prep.py --only scheduler``). What a
+bundle has finished stays finished if its worker dies: each shard is marked by itself."""
 
 CONNECT_SECONDS = 5.0
 """After which a scheduler that does not answer is given up; one on the same network answers within milliseconds."""
@@ -192,13 +196,13 @@ def _check_versions(client: Any, scheduler: str) -> None:
             raise StoreError(f"--scheduler {scheduler}: worker {worker} {what}; install the same versions on both")
 
 
-def _call(expected: dict[str, str], function: Callable[..., Any], *arguments: Any) -> Any:
-    """One task. Workers that join later have not been asked for their versions."""
+def _call(expected: dict[str, str], function: Callable[..., Any], bundle: list[tuple[Any, ...]]) -> list[Any]:
+    """Some tasks. Workers that join later have not been asked for their versions."""
     from distributed import get_worker
 
     if what := _difference(expected, _versions()):
         raise StoreError(f"worker {get_worker().address} {what}; install the same versions on both")
-    return function(*arguments)
+    return [function(*arguments) for arguments in bundle]
 
 
 @contextmanager
@@ -221,8 +225,19 @@ def _in_plain_words() -> Iterator[None]:
         raise ChildProcessError(f"{died} workers died of the same task, the last one {last}") from error
 
 
-def run_tasks(client: Any, function: Callable[..., Any], tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+def _bundle(count: int, workers: int) -> int:
+    """How many of ``count`` tasks go to a worker in one message."""
+    window = WINDOW * workers
+    return max(1, min(BUNDLE, AHEAD // window, count // (2 * window)))
+
+
+def run_tasks(
+    client: Any, function: Callable[..., Any], tasks: Iterable[tuple[Any, ...]], count: int = 0
+) -> Iterator[Any]:
     """Call a function on the workers with each task's arguments; results come as they are done.
+
+    Args:
+        count: how many tasks there are; where they are many for the workers, several go in one message.
 
     A window of tasks, not all at once: neither the scheduler nor this process ever holds more than a few a worker.
     What dead workers had is done by others, and by those that join later.
@@ -246,8 +261,11 @@ def run_tasks(client: Any, function: Callable[..., Any], tasks: Iterable[tuple[A
             elif now - alone > _patience():
                 raise TimeoutError(_no_worker())
         room = WINDOW * max(1, workers) - len(pending)
-        if room >= max(1, workers) and (part := list(itertools.islice(queue, room))):
-            for future in client.map(call, *map(list, zip(*part, strict=True)), pure=False, retries=2):
+        if room >= max(1, workers):
+            size = _bundle(count, max(1, workers))
+            bundles = [part for _ in range(room) if (part := list(itertools.islice(queue, size)))]
+            count -= sum(map(len, bundles))
+            for future in client.map(call, bundles, pure=False, retries=2) if bundles else ():
                 pending.add(future)  # Dask forgets a task that nobody holds on to
                 future.add_done_callback(done.put)
         if not pending:
@@ -265,4 +283,4 @@ def run_tasks(client: Any, function: Callable[..., Any], tasks: Iterable[tuple[A
             future.add_done_callback(done.put)
             continue
         pending.discard(future)
-        yield result
+        yield from result

@@ -187,7 +187,7 @@ def _build(
     ):
         advance(layout.faces - count)
         begun, done = time.perf_counter(), 0
-        for entry in run_tasks(client, build_shard, tasks):
+        for entry in run_tasks(client, build_shard, tasks, len(missing)):
             if strict and entry["failures"]:
                 _stop_at_failure(Store(location, unfinished=True), entry)
             span = layout.face_range(entry["shard"])

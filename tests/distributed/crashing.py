@@ -70,7 +70,7 @@ class Crasher:
 def run_tasks_here(patch: pytest.MonkeyPatch) -> None:
     """Let builds run their tasks in this process, one after the other."""
     patch.setattr("pipelines.prep.connected", lambda *_: contextlib.nullcontext())
-    patch.setattr("pipelines.prep.run_tasks", lambda _, function, tasks: itertools.starmap(function, tasks))
+    patch.setattr("pipelines.prep.run_tasks", lambda _, function, tasks, __: itertools.starmap(function, tasks))
 
 
 def serve() -> None:

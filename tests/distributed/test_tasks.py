@@ -21,22 +21,24 @@ class Client:
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
-        self.submitted: list[Future[int]] = []
+        self.submitted: list[Future[list[int]]] = []
+        self.bundles: list[int] = []
 
     def scheduler_info(self, n_workers: int) -> dict[str, int]:
         assert n_workers == 0  # no more than their count: there may be thousands
         return {"n_workers": self.workers}
 
-    def map(self, _: Any, *columns: list[Any], **__: Any) -> list[Future[int]]:
-        futures: list[Future[int]] = [Future() for _ in columns[0]]
+    def map(self, _: Any, bundles: list[Any], **__: Any) -> list[Future[list[int]]]:
+        futures: list[Future[list[int]]] = [Future() for _ in bundles]
         if not self.submitted:
-            futures[0].set_result(0)
+            futures[0].set_result([0])
         self.submitted += futures
+        self.bundles += [len(bundle) for bundle in bundles]
         return futures
 
     def end(self, *tasks: int) -> None:
         for task in tasks:
-            self.submitted[task].set_result(task)
+            self.submitted[task].set_result([task])
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +74,20 @@ def test_every_task_is_done_once() -> None:
         client.end(*(i for i, future in enumerate(client.submitted) if not future.done()))
     assert sorted(found) == list(range(11))
     assert list(pipeline.run_tasks(client, print, [])) == []
+
+
+def test_many_tasks_go_in_bundles_and_the_last_ones_alone() -> None:
+    client = Client(2)
+    results = pipeline.run_tasks(client, print, ((i,) for i in range(500)), 500)
+    next(results)
+    for _ in range(500):
+        client.end(*(i for i, future in enumerate(client.submitted) if not future.done()))
+        if next(results, None) is None:
+            break
+    assert sum(client.bundles) == 500
+    assert client.bundles[0] == pipeline.BUNDLE
+    assert client.bundles[-4:] == [1, 1, 1, 1]  # at the end no worker waits for another's bundle
+    assert pipeline._bundle(10**6, 1000) == 1  # a large cluster has enough under way
 
 
 def test_what_goes_wrong_is_told_in_plain_words() -> None:
