@@ -147,7 +147,7 @@ def plain_errors(name: str) -> Iterator[None]:
     """What the client raises as an ``OSError`` of one line that names the URL."""
     try:
         yield
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:  # ValueError: an empty folder's name, or .., which is none
         raise FileNotFoundError(f"{name}: {_line(error)}") from error
     except Exception as error:  # obstore's and botocore's have bases of their own
         raise OSError(f"{name}: {_line(error)}") from error

@@ -136,13 +136,13 @@ def stream_faces(
 def _moved(face: Face, source: Source, images: str) -> Face:
     """The face with its image below ``images``, where it is below the source's folder."""
     folder = source.path if source.path.is_dir() else source.path.parent
-    try:
-        below = Path(face.file).relative_to(folder).as_posix()
-    except ValueError:
+    file, above = Path(face.file).absolute(), folder.absolute()  # some readers make a relative path whole
+    if not file.is_relative_to(above):
         raise AnnotationError(
-            f"--images {images}: {face.file} is not below {folder}, the source's own folder; let it be there"
-        ) from None
-    return replace(face, file=join(images, below))
+            f"--images {images}: {face.file} would not be below {folder}, the source's own folder; name as the source "
+            "the folder that has labels and images"
+        )
+    return replace(face, file=join(images, file.relative_to(above).as_posix()))
 
 
 def find_model(name: str) -> MorphableModel:
