@@ -73,15 +73,10 @@ def repair_store(store: str | Path, *, workers: int = 2, scheduler: str | None =
     except (KeyError, TypeError) as error:
         raise StoreError(f"{store}: the attributes are damaged ({error}); make the store again") from error
     model = _model(opened, fingerprint)
-    remaining = problems
-    if any(problem.key is not None for problem in problems):
-        with opened.location.claimed():
-            restore_files(opened.location, opened.layout, model)
-        remaining = verify_store(store)  # an array without metadata could not be read at all
-    shards = sorted({problem.shard for problem in remaining if problem.shard is not None})
-    with opened.location.claimed():
-        for shard in shards:  # without its entry a shard is not built, whatever else is there of it
-            opened.location.delete(entry_key(shard))
+    try:
+        shards = _discard(opened, model, problems)
+    except OSError as error:
+        raise StoreError(f"{store}: can't be repaired ({error})") from error
     try:
         summary = build_store(
             selection, opened.location, model, config, workers=workers, scheduler=scheduler, resume=True
@@ -93,6 +88,18 @@ def repair_store(store: str | Path, *, workers: int = 2, scheduler: str | None =
         ) from error
     before = attributes.get("digest")
     return Repair(problems, shards, summary, before in (None, summary.digest))
+
+
+def _discard(store: Store, model: MorphableModel, problems: list[Problem]) -> list[int]:
+    """Write what is of no shard again, take the damaged shards for not built, and tell which."""
+    with store.location.claimed():
+        if any(problem.key is not None for problem in problems):
+            restore_files(store.location, store.layout, model)
+            problems = verify_store(store.location)  # an array without metadata could not be read at all
+        shards = sorted({problem.shard for problem in problems if problem.shard is not None})
+        for shard in shards:  # without its entry a shard is not built, whatever else is there of it
+            store.location.delete(entry_key(shard))
+    return shards
 
 
 def _model(store: Store, fingerprint: str) -> MorphableModel:

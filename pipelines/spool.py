@@ -7,7 +7,7 @@ import pickle
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from pifa_data.faces import Face
@@ -50,7 +50,8 @@ class Spool:
 
     def close(self) -> None:
         """Give the space back."""
-        self._file.close()
+        with suppress(OSError):  # what there was no space for
+            self._file.close()
 
 
 @contextmanager

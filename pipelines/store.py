@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pifa_data.store import Problem, Store
+from pifa_data.store import Location, Problem, Store
 from pipelines.progress import progress
 
 
@@ -23,7 +23,7 @@ def store_info(path: str | Path) -> dict[str, Any]:
     return info
 
 
-def verify_store(path: str | Path) -> list[Problem]:
+def verify_store(path: str | Path | Location) -> list[Problem]:
     """Problems of a store; none if every array is what the manifest says."""
     store = Store(path, unfinished=True)
     with progress("checking", store.layout.shards, "shards") as advance:

@@ -109,6 +109,7 @@ class Location(ABC):
 
         Raises:
             StoreError: another run is at it.
+            OSError: no space, no right to write.
         """
         yield
 
@@ -213,8 +214,6 @@ class Folder(Location):
             lock.acquire()
         except filelock.Timeout:
             raise StoreError(f"{self}: another `pifa prep` or `pifa store repair` is at work on it") from None
-        except OSError as error:
-            raise StoreError(f"{self}: can't be written to ({error})") from error
         try:
             yield
         finally:

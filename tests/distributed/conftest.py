@@ -65,3 +65,12 @@ def cluster(clusters: list[Cluster], tmp_path_factory: pytest.TempPathFactory) -
     if not clusters or not clusters[-1].alive:
         clusters.append(Cluster(tmp_path_factory.mktemp("cluster")))
     return clusters[-1]
+
+
+@pytest.fixture(scope="session")
+def threads() -> Iterator[str]:
+    """A scheduler with two workers that are threads of this process."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as cluster:
+        yield cluster.scheduler_address

@@ -29,15 +29,6 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def threads() -> Iterator[str]:
-    """A scheduler with two workers that are threads of this process."""
-    from distributed import LocalCluster
-
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as cluster:
-        yield cluster.scheduler_address
-
-
-@pytest.fixture(scope="module")
 def processes() -> Iterator[str]:
     """A scheduler with two worker processes."""
     from distributed import LocalCluster

@@ -96,7 +96,7 @@ def start() -> Iterator[Callable[..., Build]]:
 @pytest.fixture(scope="module")
 def command(source: Path, options: list[str]) -> list[str]:
     """``pifa prep``; the store is to be added."""
-    return ["prep", str(source), *options, "--workers", "2", "--store"]
+    return ["prep", str(source), *options, "--workers", "2" if KILLS > 3 else "1", "--store"]
 
 
 def entries(store: Path) -> int:

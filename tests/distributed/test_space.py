@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +11,17 @@ from typing import Any
 
 import pytest
 from command_line import QUICK, good, pifa
-from processes import PATIENCE, ROOT
+from crashing import run_tasks_here
 from rights import read_only
 from soundness import check_finished, check_never_wrong
 
-from pipelines.sources import load_faces
-from pipelines.spool import Spool
+
+def refused(*arguments: Any) -> str:
+    """The one line that a command ends with."""
+    result = pifa(*arguments)
+    assert result.exit_code == 1
+    assert result.output.count("\n") == 1
+    return result.output
 
 
 @pytest.fixture
@@ -36,26 +38,17 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", disk], check=True)
 
 
-def test_a_full_disk(source: Path, options: list[str], digest: str, small_disk: Path) -> None:
+def test_a_full_disk(source: Path, options: list[str], digest: str, threads: str, small_disk: Path) -> None:
     store = small_disk / "S.zarr"
-    command = [sys.executable, "cli.py", "prep", str(source), *options, "--workers", "2", "--store", str(store)]
-
-    def run(*more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*command, *more], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False
-        )
-
-    stopped = run("--quiet")
-    assert stopped.returncode == 1
-    assert stopped.stderr.count("\n") == 1
-    assert f"pifa: {store}: the build stopped" in stopped.stderr
-    assert "No space left on device" in stopped.stderr
-    assert "--resume" in stopped.stderr
+    command = ["prep", source, *options, "--scheduler", threads, "--store", store]
+    line = refused(*command)
+    assert line.startswith(f"pifa: {store}: the build stopped")
+    assert "No space left on device" in line
+    assert "--resume" in line
     assert check_never_wrong(store, digest) == "some shards"
     finished = {p: p.stat().st_mtime_ns for p in store.glob("manifest/*.json")}
     subprocess.run(["mount", "-o", "remount,size=4m", small_disk], check=True)
-    resumed = run("--resume")
-    assert resumed.returncode == 0, resumed.stderr
+    good(*command, "--resume")
     assert {p: p.stat().st_mtime_ns for p in finished} == finished
     check_finished(store, digest)
 
@@ -66,21 +59,13 @@ def store(small_store: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(small_store, tmp_path / "place" / "S.zarr"))
 
 
-def refused(*arguments: Any) -> str:
-    """The one line that a command ends with."""
-    result = pifa(*arguments)
-    assert result.exit_code == 1
-    assert result.output.count("\n") == 1
-    return result.output
-
-
 def test_a_folder_that_may_not_be_written_to(source: Path, options: list[str], store: Path) -> None:
     new = store.parent / "T.zarr"
     with read_only(store.parent):
         line = refused("prep", source, *options, "--store", new)
         assert line.startswith(f"pifa: {new}: the build stopped ([Errno 13] Permission denied")
         line = refused("prep", source, *options, "--store", store, "--overwrite")
-        assert line.startswith(f"pifa: {store}: can't be written to ([Errno 13] Permission denied")
+        assert line.startswith(f"pifa: {store}: the build stopped ([Errno 13] Permission denied")
     assert sorted(p.name for p in store.parent.iterdir()) == ["S.zarr"]
 
 
@@ -92,22 +77,18 @@ def test_a_finished_store_that_may_only_be_read(synthetic: Path, store: Path, tm
         good("train", store, "--out", tmp_path / "run", "--batch-size", 8, "--epochs", 0.5, *QUICK)
         options = ("--morphable", synthetic / "model.safetensors", "--copies", 3)
         line = refused("prep", f"keypoints-csv:{synthetic / 'faces'}", "--store", store, *options, "--resume")
-        assert line.startswith(f"pifa: {store}: can't be written to ([Errno 13] Permission denied")
+        assert line.startswith(f"pifa: {store}: the build stopped ([Errno 13] Permission denied")
     (store / "boxes" / "c" / "0" / "0").unlink()
     with read_only(store.parent):
-        assert f"{store}: can't be written to (" in refused("store", "repair", store)
+        assert f"{store}: can't be repaired ([Errno 13] Permission denied" in refused("store", "repair", store)
 
 
-class _Full:
-    """A file on a full disk."""
-
-    def write(self, data: bytes) -> int:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def test_no_space_for_temporary_files_is_told(synthetic: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    faces, _ = load_faces([str(synthetic / "faces")], limit=1)
-    monkeypatch.setattr(tempfile, "TemporaryFile", _Full)
-    with pytest.raises(OSError, match="No space left on device, for a temporary file; set TMPDIR") as raised:
-        Spool().append(faces[0])
-    assert raised.value.filename == tempfile.gettempdir()
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
+def test_no_space_for_temporary_files_is_told(
+    source: Path, options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: Path("/dev/full").open("r+b"))  # noqa: SIM115
+    run_tasks_here(monkeypatch)
+    line = refused("prep", source, *options, "--store", tmp_path / "S.zarr")
+    assert "No space left on device, for a temporary file; set TMPDIR" in line
+    assert f"'{tempfile.gettempdir()}'" in line
