@@ -450,6 +450,8 @@ def train(
 def evaluate(checkpoint: str, target: str, as_json: bool, **options: Any) -> None:
     """Measure CHECKPOINT (run, file or zoo name) on a store's crops or a source's faces.
 
+    Of a store neither mirrored crops nor turned views are taken.
+
     \b
     Example:
       pifa eval RUN keypoints-csv:faces --subset val --boxes jittered

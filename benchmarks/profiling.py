@@ -22,11 +22,11 @@ import cv2
 import numpy as np
 
 from pifa_data.boxes import Square, box_size, square_of
-from pifa_data.build import fit_faces
 from pifa_data.camera import pose_angles
 from pifa_data.drawing import contact_sheet, draw_landmarks, label_tile, write_png
 from pifa_data.fitting import LandmarkFitter
 from pifa_data.images import CropSource, read_image
+from pifa_data.labels import fit_faces
 from pifa_data.profiling import FaceTurner, TurnedFace
 from pifa_data.profiling.turner import GROW, _farthest
 from pipelines.sources import find_model, load_faces

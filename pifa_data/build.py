@@ -36,7 +36,7 @@ from pifa_data.labels import SMALLEST_FACE, WORST_FIT, Fitted, check_inside, fit
 from pifa_data.schemes import get_scheme
 from pifa_data.store import FACES_A_SHARD, TEXTS, Layout
 from pifa_data.urls import join
-from pifa_data.views import PROFILE_VIEWS, ViewMaker
+from pifa_data.views import ViewMaker, table_rows
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class PrepConfig:
     @property
     def views(self) -> int:
         """Rows of the face table for each face: itself, and its turned views."""
-        return 1 if self.profile is None else 1 + PROFILE_VIEWS
+        return table_rows(self.profile)
 
     @property
     def own_faces(self) -> int:

@@ -59,6 +59,11 @@ class View:
     visibility: np.ndarray
 
 
+def table_rows(profile: float | None) -> int:
+    """Rows of the face table for each face: itself, and its turned views where ``profile`` degrees are given."""
+    return 1 if profile is None else 1 + PROFILE_VIEWS
+
+
 def view_id(face_id: str, number: int) -> str:
     """Name of a view; of number 0 the face's own."""
     return f"{face_id}@yaw{number}" if number else face_id

@@ -90,6 +90,10 @@ class StoreRows:
         """Valid rows of the faces marked in ``(F,)`` bool, ascending."""
         return np.flatnonzero(self.valid & faces[self.source])
 
+    def as_photographed(self, rows: np.ndarray) -> np.ndarray:
+        """Those of ``rows`` that are neither mirrored nor of turned views: what is measured on."""
+        return rows[~self.mirrored[rows] & ~self.is_view[self.source[rows]]]
+
     def stored_at(self, rows: np.ndarray) -> np.ndarray:
         """Where in the array of pictures each row's is, ``(N,)``."""
         return self.source[rows] if self.shared else rows

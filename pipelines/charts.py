@@ -91,11 +91,11 @@ def _render(size: tuple[float, float], draw: Draw, theme: Theme) -> str:
     return data_address("image/svg+xml", file.getvalue())
 
 
-def pose_chart(fitted: np.ndarray, own: np.ndarray | None = None) -> Chart:
+def pose_chart(fitted: np.ndarray, own: np.ndarray | None = None, title: str = "Pose of the fits") -> Chart:
     """Histograms of the fits' angles, ``(F, 3)`` degrees, and of the data set's own, ``(G, 3)``, where it has some."""
     yaw, pitch, roll = np.median(fitted, axis=0)
     text = f"Histograms of yaw (median {yaw:.0f}°), pitch (median {pitch:.0f}°) and roll (median {roll:.0f}°)."
-    return make_chart("Pose of the fits", text, (10, 2.7), lambda f, t: draw_poses(f, t, fitted, own))
+    return make_chart(title, text, (10, 2.7), lambda f, t: draw_poses(f, t, fitted, own))
 
 
 def draw_poses(figure: Figure, theme: Theme, fitted: np.ndarray, own: np.ndarray | None = None) -> None:

@@ -87,7 +87,7 @@ def run_eval(
 
     Args:
         checkpoint: run, file or zoo name.
-        target: a store, or a source.
+        target: a store, of which crops of faces as they were photographed are measured, or a source.
         boxes: ``tight``, ``dataset``, ``jittered`` (tight ones) or ``detector`` (one draw of what a face detector
             gives) input boxes; None is the checkpoint's own. Not for stores.
         subset: ``val``, ``train`` or ``all``; None measures only people that the checkpoint did not train on.
@@ -108,6 +108,9 @@ def run_eval(
         data = StoreRows(Store(target))
         aligner = aligner.with_scheme(data.store.attributes["scheme"])
         note, skipped = _eval_store(aligner, data, subset, landmarks, batch_size, collected)
+        kind, grow = data.store.attributes["config"]["boxes"], data.grow
+        if (kind, grow) != (header.boxes, header.grow):
+            note += f", boxes {kind} grown by {grow:g} (trained on {header.boxes} grown by {header.grow:g})"
     else:
         boxes = boxes or header.boxes
         faces, bad = load_faces([target], split=split, limit=limit, where=where, fittable=False)
@@ -180,8 +183,12 @@ def _eval_store(
         raise StoreError(
             f"{data.store.location}: expected crops of {aligner.header.input_size} pixels, found {data.size}"
         )
-    keep, note = _subset_mask(data.subjects, aligner.header, subset, str(data.store.location))
-    rows = data.rows_of(keep)
+    usable = np.flatnonzero(data.store.read("faces/valid") & ~data.is_view)
+    subjects = [data.subjects[face] for face in usable]
+    keep, note = _subset_mask(subjects, aligner.header, subset, str(data.store.location))
+    crops = data.rows_of(np.isin(np.arange(len(data.subjects)), usable[keep]))
+    # Labels of a turned view are a fit's, and its picture is ours; a mirrored crop is the same face once more.
+    rows = data.as_photographed(crops)
     pose = data.store.read("faces/pose")
     dataset_boxes = data.store.read("faces/dataset_box")
     schemes = data.store.text("scheme")
@@ -201,7 +208,10 @@ def _eval_store(
             advance(len(part))
     out.faces = len(np.unique(data.source[rows]))
     skipped = data.store.skipped()
-    return note + f", {len(rows)} crops", skipped
+    note += f", {len(rows)} crops"
+    if len(rows) < len(crops) or data.is_view.any():
+        note += " as photographed: no mirrored ones, no turned views"
+    return note, skipped
 
 
 def _eval_faces(

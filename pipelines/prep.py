@@ -310,8 +310,8 @@ def _finish(location: Location, start: float) -> PrepSummary:
         raise StoreError(f"{location}: {len(missing)} shards are missing; run again with --resume")
     reasons = store.skipped()
     valid = store.read("faces/valid")
-    views = int(np.count_nonzero(store.read("faces/profile")[valid]))
-    nme = store.read("faces/fit_nme")[valid]
+    photographed = valid & (store.read("faces/profile") == 0)
+    nme = store.read("faces/fit_nme")[photographed]  # a view's is its face's
     if not len(nme):
         raise StoreError(f"{location}: no face could be prepared; the first: {reasons[0].id}: {reasons[0].reason}")
     digest = store_digest(store.entries)
@@ -322,8 +322,8 @@ def _finish(location: Location, start: float) -> PrepSummary:
     seconds = time.perf_counter() - start
     crops = int(valid.sum()) * store.layout.copies
     return PrepSummary(
-        faces=int(valid.sum()) - views,
-        views=views,
+        faces=len(nme),
+        views=int(valid.sum()) - len(nme),
         crops=crops,
         skipped=len(reasons),
         seconds=round(seconds, 2),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pifa_data.store import Location, Problem, Store
+from pifa_data.views import table_rows
 from pipelines.progress import progress
 
 
@@ -15,7 +16,7 @@ def store_info(path: str | Path) -> dict[str, Any]:
     attributes = store.attributes
     keys = ("tool", "schema_version", "complete", "digest", "sources", "scheme", "seed", "morphable", "config")
     info = {key: attributes.get(key) for key in keys}
-    info["faces"] = attributes.get("faces")
+    info["faces"] = store.layout.faces // table_rows(attributes["config"]["profile"])
     info["shards"] = store.layout.shards
     info["shards_finished"] = store.layout.shards - len(store.missing())
     info["skipped"] = [{"face": s.id, "reason": s.reason} for s in store.skipped()]

@@ -29,19 +29,23 @@ def draw_charts(
     Args:
         points: as ``points_table`` makes it.
     """
-    middle = f"median {np.median(table.size):.0f} pixels"
+    faces = table.photographed
+    size, nme, pose = table.size[faces], table.nme[faces], table.pose[faces]
+    middle = f"median {np.median(size):.0f} pixels"
     boxes = {"dataset": "data set's"}.get(config["boxes"], str(config["boxes"]))
     charts = {
-        "errors": error_chart(table.nme),
-        "pose": pose_chart(table.pose, table.own),
-        "yaw": yaw_error_chart(table.pose[:, 0], table.nme),
+        "errors": error_chart(nme),
+        "pose": pose_chart(pose, table.own),
+        "yaw": yaw_error_chart(pose[:, 0], nme),
         "sizes": make_chart(
             "Size in the source images",
             f"Histogram of the faces' sizes in their images, {middle}.",
             (3.8, 3.2),
-            lambda f, t: draw_sizes(f.subplots(), t, table.size, boxes),
+            lambda f, t: draw_sizes(f.subplots(), t, size, boxes),
         ),
     }
+    if not faces.all():
+        charts["views"] = pose_chart(table.pose, title="Pose of faces and turned views")
     if points["all"]["visible"] < 1:
         charts["points"] = visibility_chart(points)
     if len(sample.shift):

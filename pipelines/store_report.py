@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pifa_data.store import Store
+from pifa_data.views import table_rows
 from pipelines.fits import check_free, is_page
 from pipelines.inspect_summary import points_table
 from pipelines.pages import picture_address, write_page
@@ -51,7 +52,8 @@ def run_store_report(path: str | Path, out: Path, *, overwrite: bool = False) ->
         ]
         copies = draw_copies(reader, int(table.number[0]), advance) if sections else None
     skipped = list_skipped(store.skipped())
-    faces_there = sum(span.stop - span.start for span in map(layout.face_range, there))
+    rows_a_face = table_rows(attributes["config"]["profile"])
+    faces_there = sum(span.stop - span.start for span in map(layout.face_range, there)) // rows_a_face
     write_page(
         out,
         "store_report.html.j2",
@@ -64,6 +66,7 @@ def run_store_report(path: str | Path, out: Path, *, overwrite: bool = False) ->
         missing=list(missing.values())[:MISSING],
         there=len(there),
         faces_there=faces_there,
+        faces_read=table.read // rows_a_face,
         table=table,
         summary=summarise(table),
         by_yaw=by_yaw(table),

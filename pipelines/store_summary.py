@@ -28,10 +28,13 @@ class Summary:
     """Numbers of the faces that were read; errors are None where there is no face.
 
     Attributes:
+        faces, views: how many.
         labelled: share of the points that are labelled.
         occluded: share of the labelled points that are.
     """
 
+    faces: int
+    views: int
     nme_mean: float | None
     nme_median: float | None
     nme_p95: float | None
@@ -42,28 +45,34 @@ class Summary:
 
 def summarise(table: FaceTable) -> Summary:
     """The numbers on top of the page."""
-    if not len(table.nme):
-        return Summary(None, None, None, None, None, None)
+    nme = table.nme[table.photographed]
+    if not len(nme):
+        return Summary(0, 0, None, None, None, None, None, None)
     none, covered, seen = table.points.visibility.sum(0).tolist()
     return Summary(
-        nme_mean=float(table.nme.mean()),
-        nme_median=float(np.median(table.nme)),
-        nme_p95=float(np.percentile(table.nme, 95)),
-        nme_max=float(table.nme.max()),
+        faces=len(nme),
+        views=len(table.nme) - len(nme),
+        nme_mean=float(nme.mean()),
+        nme_median=float(np.median(nme)),
+        nme_p95=float(np.percentile(nme, 95)),
+        nme_max=float(nme.max()),
         labelled=(covered + seen) / max(none + covered + seen, 1),
         occluded=covered / max(covered + seen, 1),
     )
 
 
 def by_yaw(table: FaceTable) -> list[dict[str, Any]]:
-    """One row a band of |yaw| that has faces."""
+    """One row a band of |yaw| that has faces or views of them; shares and errors are of faces, None without any."""
     size, rows = np.abs(table.pose[:, 0]), []
     for low, high in YAW_BANDS:
-        nme = table.nme[(size >= low) & (size < high)]
-        if len(nme):
+        inside = (size >= low) & (size < high)
+        nme = table.nme[inside & table.photographed]
+        if inside.any():
             title = f"{low}° to {min(high, 180)}°"
-            errors = {"median": float(np.median(nme)), "p95": float(np.percentile(nme, 95))}
-            rows.append({"title": title, "faces": len(nme), "share": len(nme) / len(size)} | errors)
+            median, p95 = (float(np.percentile(nme, rank)) if len(nme) else None for rank in (50, 95))
+            share = len(nme) / max(int(table.photographed.sum()), 1)
+            counts = {"faces": len(nme), "views": int(inside.sum()) - len(nme), "share": share}
+            rows.append({"title": title, **counts, "median": median, "p95": p95})
     return rows
 
 

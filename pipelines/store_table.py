@@ -23,19 +23,19 @@ _BLOCK = 32  # shards that are read at once
 
 @dataclass(frozen=True)
 class FaceTable:
-    """The usable faces that were read, F of them.
+    """The usable rows of the face table that were read, F of them: faces, and their turned views.
 
     Attributes:
-        read: faces that were read, usable or not.
+        read: rows that were read, usable or not.
         number: ``(F,)`` int64, which row of the store's face table each is.
-        nme: ``(F,)`` percent of the tight box, of the fit.
+        nme: ``(F,)`` percent of the tight box, of the fit; a view's is its face's.
         pose: ``(F, 3)`` degrees, of the fit.
         own: ``(G, 3)`` degrees, the data set's own, of those that have one.
-        size: ``(F,)`` pixels of the source image, √(w·h) of the unjittered box.
+        size: ``(F,)`` pixels of the source image, √(w·h) of the unjittered box; a view's are of its own picture.
         profile: ``(F,)`` degrees that face profiling added to the yaw; 0 for a face as it was photographed.
-        points: how often each landmark is labelled.
-        names: faces by ``split``, ``subsets``, ``scheme`` and ``kind``.
-        subjects: ``(U,)`` faces of each subject that is named.
+        points: how often each landmark is labelled, views counted.
+        names: faces by ``split``, ``subsets``, ``scheme`` and ``kind``, views not counted.
+        subjects: ``(U,)`` faces of each subject that is named, views not counted.
     """
 
     read: int
@@ -48,6 +48,11 @@ class FaceTable:
     points: Points
     names: dict[str, Counter[str]]
     subjects: np.ndarray
+
+    @property
+    def photographed(self) -> np.ndarray:
+        """``(F,)`` bool: faces, and not views of them."""
+        return self.profile == 0
 
 
 def read_faces(store: Store, shards: Sequence[int], advance: Advance) -> FaceTable:
@@ -65,19 +70,21 @@ def read_faces(store: Store, shards: Sequence[int], advance: Advance) -> FaceTab
         columns["nme"].append(store.read("faces/fit_nme", where)[good])
         columns["pose"].append(np.degrees(store.read("faces/pose", where)[good]))
         columns["size"].append(box_size(store.read("faces/box", where)[good]))
-        columns["profile"].append(np.degrees(store.read("faces/profile", where)[good]))
+        profile = store.read("faces/profile", where)
+        columns["profile"].append(np.degrees(profile[good]))
         own = store.read("faces/dataset_pose", where)[good]
         columns["own"].append(np.degrees(own[np.isfinite(own).all(1)]))
         visibility = store.read("faces/visibility", where)[good]
         points.faces += len(visibility)
         points.visibility += np.stack([(visibility == value).sum(0) for value in range(3)], axis=1)
+        faces = good & (profile == 0)
         for name, counter in names.items():
-            for text, count in _texts(store.read(f"faces/{name}", where)[good]):
+            for text, count in _texts(store.read(f"faces/{name}", where)[faces]):
                 for word in text.split() if name == "subsets" else [text]:
                     if word in counter or len(counter) < MOST_NAMES:
                         counter[word] += count
         # People by a hash of their name: sixteen bytes each, however long the names are.
-        named = [(_hash(text), count) for text, count in _texts(store.read("faces/subject", where)[good]) if text]
+        named = [(_hash(text), count) for text, count in _texts(store.read("faces/subject", where)[faces]) if text]
         subjects.append(np.array(named, np.uint64).reshape(-1, 2))
         advance(len(good))
     empty = {"number": np.empty(0, np.int64), "pose": np.empty((0, 3)), "own": np.empty((0, 3))}

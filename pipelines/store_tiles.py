@@ -27,21 +27,22 @@ TILE = 300
 
 def choose(table: FaceTable) -> list[tuple[str, list[int]]]:
     """The faces to draw, as rows of ``table``; the same ones for the same store every time."""
-    count = len(table.number)
-    if not count:
+    faces = np.flatnonzero(table.photographed)
+    if not len(faces):
         return []
-    if count <= EVEN:
-        return [("All faces", np.argsort(-table.nme, kind="stable").tolist())]
-    by_turn = np.argsort(-table.pose[:, 0], kind="stable").tolist()
-    sections = [
-        ("Worst fits", np.argsort(-table.nme, kind="stable")[:WORST].tolist()),
-        ("Turned most to the image's left (yaw > 0)", by_turn[:TURNED]),
-        ("Turned most to the image's right (yaw < 0)", by_turn[::-1][:TURNED]),
-        ("At equal distances over the store", even_of(range(count), EVEN)),
-    ]
+    by_error = faces[np.argsort(-table.nme[faces], kind="stable")].tolist()
+    by_turn = faces[np.argsort(-table.pose[faces, 0], kind="stable")].tolist()
+    sections = [("All faces", by_error)]
+    if len(faces) > EVEN:
+        sections = [
+            ("Worst fits", by_error[:WORST]),
+            ("Turned most to the image's left (yaw > 0)", by_turn[:TURNED]),
+            ("Turned most to the image's right (yaw < 0)", by_turn[::-1][:TURNED]),
+            ("At equal distances over the store", even_of(faces.tolist(), EVEN)),
+        ]
     if table.profile.any():
         by_profile = np.argsort(-np.abs(table.profile), kind="stable")[:TURNED].tolist()
-        sections.insert(3, ("Turned most by face profiling", by_profile))
+        sections.append(("Views turned most by face profiling", by_profile))
     return sections
 
 

@@ -23,6 +23,7 @@ import torch
 from pifa_data.errors import ConfigError, PifaError
 from pifa_data.store import MORPHABLE, Store
 from pifa_data.version import VERSION
+from pifa_data.views import table_rows
 from pifa_model.batches import TrainingStream
 from pifa_model.checkpoint import Header, MorphableReference, save_checkpoint
 from pifa_model.config import Config
@@ -150,9 +151,9 @@ def run_training(
 
 def _validation_rows(data: StoreRows, split: Split) -> np.ndarray:
     """One jittered crop of each validation face (the unjittered one where there is only that), as photographed."""
-    rows = data.rows_of(split.val)
+    rows = data.as_photographed(data.rows_of(split.val))
     copy = min(1, data.store.attributes["config"]["copies"] - 1)
-    return rows[(data.copy[rows] == copy) & ~data.mirrored[rows] & ~data.is_view[data.source[rows]]]
+    return rows[data.copy[rows] == copy]
 
 
 def _resolved(config: Config, store: Store, split: Split) -> dict[str, Any]:
@@ -181,7 +182,7 @@ def _header(config: Config, data: StoreRows, resolved: dict[str, Any], kind: Lit
             # Names only: a path would tell strangers where somebody's data lies.
             "data": [Path(source.split(":", 1)[-1]).name for source in attributes["sources"]],
             "store_digest": attributes["digest"],
-            "faces": int(attributes["faces"]),
+            "faces": int(attributes["faces"]) // table_rows(attributes["config"]["profile"]),
             "train_subjects": resolved["split"]["train"],
             "val_subjects": resolved["split"]["val"],
         },

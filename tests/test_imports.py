@@ -1,6 +1,7 @@
 """The architecture's arrows: who may import whom, read from the sources."""
 
 import ast
+import importlib
 import json
 import subprocess
 import sys
@@ -131,6 +132,16 @@ def test_init_writes_out_what_it_hands_on(path: Path) -> None:
     written = ast.literal_eval(targets["__all__"])
     assert written == sorted(written, key=lambda n: (not n.isupper(), n))
     assert set(written) <= imported | tables
+
+
+@pytest.mark.parametrize("path", sorted([*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "docs").glob("*.py")]))
+def test_what_no_test_runs_imports_names_that_are_there(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] in OURS:
+            module = importlib.import_module(str(node.module))
+            for alias in node.names:
+                if not hasattr(module, alias.name):
+                    importlib.import_module(f"{node.module}.{alias.name}")
 
 
 HELP = """

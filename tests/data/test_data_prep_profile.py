@@ -1,6 +1,5 @@
 """Stores with face profiling: each face's turned views beside it, as exact as it and no trouble to it."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,21 +16,12 @@ from pifa_data.labels import fit_labels
 from pifa_data.morphable import MorphableModel
 from pifa_data.store import Store
 from pifa_data.views import APART, PROFILE_VIEWS, view_id, view_yaws
-from pifa_model.batches import StoreRows
+from pifa_model.store_rows import StoreRows
 from pipelines.prep import PrepSummary, run_prep
 from pipelines.sources import load_faces
 
 CONFIG = PrepConfig(copies=2, size=48, shard_faces=16, profile=90, mirror=True)
 VIEWS = 1 + PROFILE_VIEWS
-
-
-@pytest.fixture(scope="module")
-def scheduler() -> Iterator[str]:
-    """A Dask scheduler with one worker, both in this process."""
-    from distributed import LocalCluster
-
-    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as cluster:
-        yield cluster.scheduler_address
 
 
 @pytest.fixture(scope="module")

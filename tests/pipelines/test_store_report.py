@@ -336,8 +336,28 @@ def test_both_layouts_and_mirrored_copies_have_the_same_page(synthetic: Path, sc
 def test_faces_that_were_turned_are_drawn(store: Path) -> None:
     table = read_faces(Store(store), range(4), idle)
     assert not table.profile.any()
-    turned = replace(table, profile=np.where(np.arange(25) == 7, -40.0, 0.0))
-    assert dict(choose(turned))["Turned most by face profiling"][0] == 7
+    turned = replace(table, profile=np.where(np.arange(25) == 7, -40.0, 0.0), nme=np.where(np.arange(25) == 7, 9, 1))
+    sections = dict(choose(turned))
+    assert sections.pop("Views turned most by face profiling")[0] == 7
+    assert not any(7 in picks for picks in sections.values()), "a view's error and size are not measured ones"
+    summary = summarise(turned)
+    assert (summary.faces, summary.views, summary.nme_max) == (24, 1, 1)
+    rows = by_yaw(turned)
+    assert (sum(row["faces"] for row in rows), sum(row["views"] for row in rows)) == (24, 1)
+    assert max(row["p95"] for row in rows if row["faces"]) == 1
+
+
+@pytest.mark.usefixtures("quick")
+def test_views_are_told_apart_from_faces(synthetic: Path, scheduler: str, tmp_path: Path) -> None:
+    config = PrepConfig(copies=2, size=32, shard_faces=128, profile=90)
+    build(synthetic / "faces", tmp_path / "S.zarr", synthetic, scheduler, config)
+    page = whole_page(report(tmp_path / "S.zarr", tmp_path), hostile=False)
+    for part in ("192 crops of 24 faces and 72 turned views", "24 usable faces", "72 turned views", "a face or view"):
+        assert part in page.text, part
+    assert "Pose of faces and turned views" in page.text
+    assert "8 subjects of 1 to 3 faces" in page.text or "subjects of 3 to 3" in page.text, page.text[:2000]
+    info = json.loads(good("store", "info", tmp_path / "S.zarr", "--json").stdout)
+    assert info["faces"] == 24
 
 
 @pytest.mark.usefixtures("quick")
