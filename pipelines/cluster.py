@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import itertools
 import logging
 import platform
@@ -47,7 +48,9 @@ def connected(workers: int, scheduler: str | None) -> Iterator[Any]:
         ChildProcessError: several workers died of the same task.
     """
     with _quiet(), _in_plain_words(), _local(workers) if scheduler is None else _remote(scheduler) as client:
-        log.info("Dask dashboard: %s", client.dashboard_link)
+        # Without Bokeh the address answers, but with a page that asks for it.
+        needs = "" if importlib.util.find_spec("bokeh") else " (needs Bokeh: pip install 'pifa[dashboard]')"
+        log.info("Dask dashboard: %s%s", client.dashboard_link, needs)
         yield client
 
 
