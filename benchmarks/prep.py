@@ -50,17 +50,16 @@ ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("speed", "scaling", "memory", "resume", "scheduler", "plan", "opening", "layouts")
 CHILD = """
 import json, resource, sys, time
-from pathlib import Path
 from pifa_data.build import PrepConfig
 from pipelines.prep import run_prep
 sources, store, options, config = json.loads(sys.argv[1])
-summary = run_prep(sources, Path(store), config=PrepConfig(**config), **options)
+summary = run_prep(sources, store, config=PrepConfig(**config), **options)
 usage = resource.getrusage(resource.RUSAGE_CHILDREN), resource.getrusage(resource.RUSAGE_SELF)
 print(json.dumps({**summary.as_json(), "worker_kilobytes": usage[0].ru_maxrss, "main_kilobytes": usage[1].ru_maxrss}))
 """
 
 
-def prepare(source: str, store: Path, config: dict[str, Any], **options: Any) -> dict[str, Any]:
+def prepare(source: str, store: str | Path, config: dict[str, Any], **options: Any) -> dict[str, Any]:
     """``run_prep`` in a process of its own, so that its memory and its workers' can be told."""
     given = json.dumps([[source], str(store), options, config])
     done = subprocess.run([sys.executable, "-c", CHILD, given], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)

@@ -15,6 +15,7 @@ does not. The processor's time is that of this process alone.
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import tempfile
 import time
@@ -32,6 +33,7 @@ from prep import prepare  # noqa: E402
 from s3_server import configure, s3_server, set_faults  # noqa: E402
 from simulated import make_source  # noqa: E402
 
+from pifa_data.buckets import ahead  # noqa: E402
 from pifa_data.build import PrepConfig  # noqa: E402
 from pifa_data.morphable import load_builtin  # noqa: E402
 from pifa_data.store import (  # noqa: E402
@@ -140,7 +142,9 @@ def reading(options: argparse.Namespace, folder: Path) -> None:
     pictures = Store(place, unfinished=True).array("images")
     chunk = layout.columns()["images"].chunk
     starts = np.random.default_rng(0).permutation(np.arange(0, layout.faces * layout.copies, chunk))
-    timed("a chunk of 64 crops", lambda: [pictures[s : s + chunk] for s in starts], len(starts) / 1000, "ms")
+    for what, each in (("one after the other", map), ("side by side, as in training", ahead)):
+        call = functools.partial(each, lambda s: pictures[s : s + chunk], starts)
+        timed(f"a chunk of 64 crops, {what}", lambda call=call: list(call()), len(starts) / 1000, "ms")
 
 
 PARTS = {part.__name__: part for part in (clients, shard, opening, prep, reading)}

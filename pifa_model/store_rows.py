@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from pifa_data.buckets import ahead
 from pifa_data.crop_rows import crop_landmarks, crop_params, crop_windows, flip_landmarks, mirror_params
 from pifa_data.schemes import get_scheme
 from pifa_data.store import Store
@@ -161,19 +162,25 @@ class StoreRows:
         """Each chunk needed: positions in ``rows``, the chunk's pictures, and which of them each position means."""
         stored = self.stored_at(rows)
         length = self._pictures.chunks[0]
-        for number in np.unique(stored // length).tolist():
+        numbers = np.unique(stored // length).tolist()
+        new = [number for number in numbers if number not in self._kept]
+        # An object store's answers take long: several are under way while one is used.
+        read = ahead(self._chunk, new) if self.store.location.remote else map(self._chunk, new)
+        for number in numbers:
+            chunk = self._kept[number] if number in self._kept else self._keep(number, next(read))
             at = np.flatnonzero(stored // length == number)
-            yield at, self._chunk(number), stored[at] - number * length
+            yield at, chunk, stored[at] - number * length
 
     def _chunk(self, number: int) -> np.ndarray:
-        if number in self._kept:
-            return self._kept[number]
         length = self._pictures.chunks[0]
         rows = slice(number * length, (number + 1) * length)
         with self.store.reading("images", rows):
             chunk = np.asarray(self._pictures[rows])
         if not chunk.any():
             self.store.check_files()  # Zarr takes a file that is gone for zeros
+        return chunk
+
+    def _keep(self, number: int, chunk: np.ndarray) -> np.ndarray:
         if self.shared and chunk.nbytes <= self._room:
             self._kept[number] = chunk
             self._room -= chunk.nbytes

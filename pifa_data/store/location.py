@@ -19,7 +19,7 @@ import filelock
 from zarr.storage import LocalStore, ObjectStore, StoreLike, StorePath
 
 from pifa_data.buckets import ONE_PART, SMALL_AT_ONCE, ahead, open_bucket, plain_errors
-from pifa_data.errors import StoreError
+from pifa_data.errors import PifaError, StoreError
 from pifa_data.urls import is_url
 
 PARTIAL = ".partial"
@@ -34,7 +34,13 @@ LOCK = ".lock"
 
 
 class Location(ABC):
-    """A set of keys and the bytes of each. ``str()`` gives it as the user named it."""
+    """A set of keys and the bytes of each. ``str()`` gives it as the user named it.
+
+    Attributes:
+        remote: reading takes so long that several should be under way together.
+    """
+
+    remote = False
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -230,6 +236,8 @@ class Folder(Location):
 class Bucket(Location):
     """A prefix of an object store; each object is put whole."""
 
+    remote = True
+
     def __init__(self, url: str) -> None:
         super().__init__(url.rstrip("/"))
         self._client, self._root = open_bucket(url)
@@ -318,6 +326,8 @@ def locate(where: str | Path | Location) -> Location:
     """
     if isinstance(where, Location):
         return where
+    if isinstance(where, Path) and where.parts[:1] == ("s3:",):
+        raise PifaError(f"{where}: a Path keeps one slash of two; give the URL as text")
     return Bucket(str(where)) if is_url(where) else Folder(Path(where))
 
 

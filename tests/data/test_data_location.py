@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pifa_data.errors import StoreError
+from pifa_data.errors import PifaError
 from pifa_data.store import PARTIAL, Location, locate
 
 pytest.importorskip("obstore", reason="needs pip install 'pifa[s3]'")
@@ -123,6 +124,11 @@ def test_a_whole_bucket_is_a_place() -> None:
     place.create({"zarr.json": b"{}", "images/c/0": b"1"}, "zarr.json")
     assert place.sizes() == {"zarr.json": 2, "images/c/0": 1}
     assert locate(f"{name}/images").sizes() == {"c/0": 1}
+
+
+def test_a_url_that_was_made_a_path_is_no_folder() -> None:
+    with pytest.raises(PifaError, match="give the URL as text"):
+        locate(Path("s3://bucket/S.zarr"))
 
 
 def test_more_keys_than_a_server_names_at_a_time(new_place: Callable[[str], str]) -> None:
