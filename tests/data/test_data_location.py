@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pifa_data.errors import StoreError
-from pifa_data.errors import PifaError
+from pifa_data.errors import PifaError, StoreError
 from pifa_data.store import PARTIAL, Location, locate
 
 pytest.importorskip("obstore", reason="needs pip install 'pifa[s3]'")
