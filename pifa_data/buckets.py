@@ -1,6 +1,6 @@
 """Object stores: one client a bucket, which finds credentials, region and endpoint as AWS's own tools do (botocore).
 
-The client is obstore's: of s3fs, a listing took 16 times and a small object 5 times as much of the processor
+The client is obstore's: of s3fs, a listing took 10 times and a small object 5 times as much of the processor
 (``benchmarks/s3.py``).
 """
 
