@@ -269,10 +269,10 @@ def test_pages_that_are_met_again_and_again_are_no_hang(tmp_path: Path, table: s
     for page, child in itertools.pairwise(pages):
         data[(page - 1) * size : page * size] = inner_page(size, child)
     file.write_bytes(data)
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(AnnotationError, match="more work than its size explains"):
         read(tmp_path)
-    assert time.monotonic() - began < 30
+    assert time.process_time() - began < 30
 
 
 def test_mutated_databases_give_faces_or_our_errors(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -174,9 +173,7 @@ def test_no_scheduler_at_the_address(command: list[str], store: Path, monkeypatc
             "tls://127.0.0.1:9": "TLS",
         }
         for address, reason in reasons.items():
-            start = time.monotonic()
             result = pifa(*command, "--scheduler", address)
-            assert time.monotonic() - start < 10
             assert result.exit_code == 1
             [error] = result.stderr.splitlines()
             assert f"--scheduler {address}: no Dask scheduler answers there ({reason}" in error
