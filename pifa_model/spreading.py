@@ -128,17 +128,24 @@ def _fill(points: Tensor, intensity: Tensor, winner: Tensor, grid: Grid) -> Tens
     return F.pad(torch.gather(values, 2, winner.expand(4, -1, -1)).flatten(1), (grid.margin, grid.margin))
 
 
-def _weights(offset: Tensor, grid: Grid) -> list[Tensor]:
-    """Equation 10 along an axis for every step k from −R to R, without its constant ``grid.constants[k]``.
+def _weights(offset: Tensor, grid: Grid) -> tuple[Tensor, dict[int, Tensor]]:
+    """The factors of equation 10 for a vertex o from its cell's centre, and a pixel k = (dx, dy) cells away.
 
-    −(k − o)²/2σ² = −k²/2σ² + k·o/σ² − o²/2σ²: two exponentials instead of 2R + 1.
+    −|k − o|²/2σ² = −|o|²/2σ² + (dx·oₓ + dy·o_y)/σ² − |k|²/2σ²: two exponentials instead of one a pixel.
+
+    Args:
+        offset: o ``(2, N)``.
+        grid: radius and σ.
+
+    Returns:
+        exp(−|o|²/2σ²) ``(N,)``, and exp(k·o/σ²) ``(2, N)`` along x and y for every step k from −R to R but 0; the last
+        term is in ``grid.constants``.
     """
     up = (offset / grid.sigma**2).exp_()
-    down = up.reciprocal()
-    weights = [offset.square().mul_(-0.5 / grid.sigma**2).exp_()]
-    for _ in range(grid.radius):
-        weights = [weights[0] * down, *weights, weights[-1] * up]
-    return weights
+    powers = {1: up, -1: up.reciprocal()}
+    for k in range(2, grid.radius + 1):
+        powers[k], powers[-k] = powers[k - 1] * powers[1], powers[1 - k] * powers[-1]
+    return offset.square().sum(0).mul_(-0.5 / grid.sigma**2).exp_(), powers
 
 
 def _in_pieces(work: Callable[..., Tensor], grid: Grid, *arrays: Tensor) -> Tensor:
@@ -156,14 +163,21 @@ def _in_pieces(work: Callable[..., Tensor], grid: Grid, *arrays: Tensor) -> Tens
 def _sums(cells: Tensor, grid: Grid) -> Tensor:
     """Σ I w and Σ w of every cell: ``(2, N)`` from what ``_fill`` gives."""
     r, constants = grid.radius, grid.constants
-    weights = _weights(cells[:2], grid)
-    source = torch.stack([w[1] for w in weights])[:, None] * cells[2:]  # (2R+1, 2, N + 2·margin)
+    peak, powers = _weights(cells[:2], grid)
+    # What a cell gives to row dy, but for w's factor along x: (2R+1, 2, N + 2·margin)
+    along_y = torch.stack([powers[dy][1] if dy else torch.ones_like(peak) for dy in range(-r, r + 1)])
+    source = along_y[:, None] * (cells[2:] * peak)
     n, rows = cells.shape[1] - 2 * grid.margin, r * grid.pitch
     # For every dy the sum over dx, from `rows` cells before the first on. A cell's share comes from the cell dx before.
-    across = source[..., r : r + n + 2 * rows] * weights[r][0, r : r + n + 2 * rows]
+    across: Tensor | None = None
     for dx in grid.steps:
         here = slice(r - dx, r - dx + n + 2 * rows)
-        across.addcmul_(source[..., here], weights[r + dx][0, here], value=constants[dx])
+        share = source[..., here], powers[dx][0, here]
+        if across is None:
+            across = torch.addcmul(source[..., r : r + n + 2 * rows], *share, value=constants[dx])
+        else:
+            across.addcmul_(*share, value=constants[dx])
+    assert across is not None  # for the type checker: R is at least 1
     total = across[r, :, rows : rows + n]
     for dy in grid.steps:
         begin = rows - dy * grid.pitch
@@ -210,22 +224,25 @@ class _Spread(torch.autograd.Function):
 
 def _cell_gradients(both: Tensor, cells: Tensor, grid: Grid) -> Tensor:
     """∂E/∂x, ∂E/∂y and ∂E/∂I of the vertex in each cell: ``(3, N)``, from G and H ``(2, N + 2·margin)``."""
-    r, constants = grid.radius, grid.constants
     n = both.shape[1] - 2 * grid.margin
-    offset, value = cells[:, grid.margin : grid.margin + n].split((2, 1))
-    # w and w·(k − o), along x and y: (2, 2, N) for every step.
-    weights = [
-        torch.stack([w, (k - offset).mul_(w)]) for k, w in zip(range(-r, r + 1), _weights(offset, grid), strict=True)
-    ]
-    moved_x, moved_y, spread_g = both.new_zeros(2, n), both.new_zeros(2, n), both.new_zeros(n)
-    for dy in range(-r, r + 1):
+    offset, intensity = cells[:, grid.margin : grid.margin + n].split((2, 1))
+    peak, powers = _weights(offset, grid)
+    # Over the neighbourhood, of w·G and w·H without `peak`: the sum, and the sums times dx and times dy.
+    whole, times_dx, times_dy = both.new_zeros(3, 2, n)
+    for dy in range(-grid.radius, grid.radius + 1):
         begin = grid.margin + dy * grid.pitch
-        across = both[:, None, begin : begin + n] * weights[r][:, 0]  # of G and H, with w and with its slope
+        row, row_times_dx = both[:, begin : begin + n].clone(), both.new_zeros(2, n)
         for dx in grid.steps:
-            across.addcmul_(both[:, None, begin + dx : begin + dx + n], weights[r + dx][:, 0], value=constants[dx])
-        w, slope = weights[r + dy][:, 1]
-        spread_g.addcmul_(across[0, 0], w, value=constants[dy])
-        moved_x.addcmul_(across[:, 1], w, value=constants[dy])
-        moved_y.addcmul_(across[:, 0], slope, value=constants[dy])
-    x, y = ((m[0] * value[0] - m[1]) / grid.sigma**2 for m in (moved_x, moved_y))
-    return torch.stack([x, y, spread_g])
+            share = both[:, begin + dx : begin + dx + n], powers[dx][0]
+            row.addcmul_(*share, value=grid.constants[dx])
+            row_times_dx.addcmul_(*share, value=dx * grid.constants[dx])
+        if dy == 0:
+            whole.add_(row)
+            times_dx.add_(row_times_dx)
+        else:
+            whole.addcmul_(row, powers[dy][1], value=grid.constants[dy])
+            times_dx.addcmul_(row_times_dx, powers[dy][1], value=grid.constants[dy])
+            times_dy.addcmul_(row, powers[dy][1], value=dy * grid.constants[dy])
+    slopes = torch.stack([times_dx, times_dy]).addcmul_(offset[:, None], whole, value=-1)  # Σ w (k − o) of G and H
+    moved = (slopes[:, 0] * intensity - slopes[:, 1]) / grid.sigma**2
+    return torch.cat([moved, whole[:1]]) * peak
