@@ -110,7 +110,7 @@ class AlignmentModule(lightning.LightningModule):
     def training_step(self, tensors: dict[str, Any], index: int) -> Tensor:
         """Loss of one batch."""
         images = _colour(tensors["images"].float(), self.config)
-        outputs, _ = self.network(images)
+        outputs = self.network(images).params
         loss = self.loss(
             outputs,
             tensors["params"],
@@ -167,7 +167,7 @@ class AlignmentModule(lightning.LightningModule):
             rows = self._val_rows[start : start + batch_size]
             batch = self._data.batch(rows, self._val_pictures[start : start + batch_size], np.zeros(len(rows), bool))
             tensors = self._move(batch)
-            outputs, _ = self.network(tensors["images"])
+            outputs = self.network(tensors["images"]).params
             landmarks, visibility = tensors["landmarks"], tensors["visibility"]
             found = [self.landmarks(p, tensors["marching"]) for p in outputs]
             errors.append(torch.stack([relative_error(points, landmarks, visibility) for points in found]))
