@@ -15,7 +15,7 @@ POOLED = 8
 class VisualizationBlock(nn.Module):
     """From the image, the features of the block before and V, to deeper features and the update ΔP."""
 
-    def __init__(self, config: NetworkConfig, index: int, channels: int, size: int, params: int) -> None:
+    def __init__(self, config: NetworkConfig, index: int, channels: int, size: int, params: int, points: int) -> None:
         """One block.
 
         Args:
@@ -24,6 +24,7 @@ class VisualizationBlock(nn.Module):
             channels: channels of what goes in.
             size: side of the maps that come out, pixels.
             params: 8 + K.
+            points: landmarks whose spread is estimated too; 0 for none.
         """
         super().__init__()
         kernel = config.kernels[index]
@@ -46,11 +47,23 @@ class VisualizationBlock(nn.Module):
             nn.Dropout(config.dropout),
             nn.Linear(config.hidden, params),
         )
+        self.spread = nn.Linear(config.hidden, points) if points else None
 
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """``(B, C, H, W)`` to features ``(B, F, size, size)`` and ΔP ``(B, 8 + K)`` in the network's own scale."""
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Features, update and spread.
+
+        Args:
+            inputs: ``(B, C, H, W)``.
+
+        Returns:
+            features ``(B, F, size, size)``, ΔP ``(B, 8 + K)`` in the network's own scale, and the log standard
+            deviation of each landmark ``(B, L)`` in crop pixels, or None.
+        """
         features = self.features(inputs)
-        return features, self.update(self.reduce(features).flatten(1))
+        hidden = self.update[:-1](self.reduce(features).flatten(1))
+        # Learning how far off a block is must not change what it does.
+        spread = self.spread(hidden.detach()) if self.spread is not None else None
+        return features, self.update[-1](hidden), spread
 
 
 class _Pool(nn.Module):

@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from pifa_data.errors import CheckpointError
+from pifa_data.errors import CheckpointError, PifaError
 from pifa_data.morphable import MorphableModel
+from pifa_data.schemes import get_scheme
 from pifa_data.version import VERSION
 from pifa_model.config import Config, NetworkConfig
 from pifa_model.network import Network
@@ -125,9 +126,13 @@ def load_checkpoint(path: Path, model: MorphableModel, device: str | torch.devic
             f"{path}: expected the morphable model {header.morphable.name} with fingerprint "
             f"{header.morphable.fingerprint[:12]}…, found {model.name} with {model.fingerprint[:12]}…"
         )
+    try:
+        points = len(get_scheme(header.scheme))
+    except PifaError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     # Compared on the meta device first: a header that claims a huge network must not take the memory for it.
     with torch.device("meta"):
-        expected = Network(header.network, model, header.input_size).state_dict()
+        expected = Network(header.network, model, header.input_size, points).state_dict()
     with safe_open(path, framework="pt") as file:
         found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
@@ -140,6 +145,6 @@ def load_checkpoint(path: Path, model: MorphableModel, device: str | torch.devic
             )
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise CheckpointError(f"{path}: {name}: holds numbers that are not finite")
-    network = Network(header.network, model, header.input_size)
+    network = Network(header.network, model, header.input_size, points)
     network.load_state_dict(found)
     return Checkpoint(header, network.to(device).eval(), model)

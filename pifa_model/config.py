@@ -39,16 +39,26 @@ class NetworkConfig(_Section):
     filters: tuple[tuple[Count, ...], ...] = ((12, 16), (20, 24), (28, 32), (36, 40), (40, 40), (40, 40))
     kernels: tuple[Literal[1, 3, 5, 7], ...] = (5, 3, 3, 3, 3, 3)
     hidden: Count = Field(default=800, description="width of the first fully connected layer")
+    inputs: tuple[Literal["image", "features", "map"], ...] = Field(
+        default=("image", "features", "map"),
+        description="what later blocks see (figure 6); the first one has no features and always sees the image",
+    )
     head: Literal["flatten", "pool"] = Field(
         default="flatten", description="what the fully connected layers see: all 57x57 maps, or their 8x8 means"
     )
     dropout: Share = Field(default=0.5, description="after the first fully connected layer")
+    camera: Literal["free", "rotation"] = Field(
+        default="free", description="`rotation` replaces M after every block by the nearest scaled rotation"
+    )
+    uncertainty: bool = Field(default=False, description="every block also estimates how far off its landmarks are")
     visualization: VisualizationConfig = VisualizationConfig()
 
     @model_validator(mode="after")
     def _same_length(self) -> NetworkConfig:
         if len(self.filters) != len(self.kernels):
             raise ValueError(f"filters has {len(self.filters)} blocks, kernels {len(self.kernels)}")
+        if len(set(self.inputs)) != len(self.inputs) or not {"image", "features"} & {*self.inputs}:
+            raise ValueError(f"inputs: expected different ones, image or features among them, found {self.inputs}")
         return self
 
 

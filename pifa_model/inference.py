@@ -129,7 +129,7 @@ class Aligner:
         images = torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).to(self.device)
         kinds = kinds or [self.header.landmark_kind] * len(crops)
         marching = torch.tensor([kind == "2d" for kind in kinds], device=self.device)
-        outputs, _ = self.network(images)
+        outputs = self.network(images).params
         if not all(bool(torch.isfinite(output).all()) for output in outputs):
             raise CheckpointError("the checkpoint gives parameters that are not finite; its training went wrong")
         stages = [self.network.initial.expand(len(crops), -1), *outputs]

@@ -23,7 +23,7 @@ the learning rate, the clipping and the weight against equation 6 theirs; only t
 deviations, has in the morphable model: the landmarks alone leave coefficients that they don't see free to grow.
 
 Where the network tells each landmark's standard deviation, ``losses.spread`` times the mean negative log likelihood
-of the error is added. The error is taken as it is (no gradient), so that P is the same with and without. It is
+of the error is added. The error is taken as it is: no gradient of this term reaches P. It is
 Laplace's, as errors of landmarks have long tails: of b = σ/√2 a coordinate's is |e|/b + ln 2b.
 
 Equation 6 has terms of several units (only the translation's is pixels squared) and is used as it comes, as in the

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from pifa_data.errors import ConfigError, PifaError
+from pifa_data.schemes import get_scheme
 from pifa_data.store import MORPHABLE, Store
 from pifa_data.version import VERSION
 from pifa_data.views import table_rows
@@ -112,7 +113,7 @@ def run_training(
         raise ConfigError(f"{store_path}: no usable crop is left to train on")
     model, scheme = data.store.model, data.store.attributes["scheme"]
     torch.manual_seed(config.training.seed)
-    network = Network(config.network, model, data.size)
+    network = Network(config.network, model, data.size, len(get_scheme(scheme)))
     statistics = measure_params(lambda: data.params_by_blocks(train_rows))
     network.initial.copy_(torch.from_numpy(statistics.mean))
     network.step.copy_(torch.from_numpy(np.maximum(statistics.std, 1e-4)))
