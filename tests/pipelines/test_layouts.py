@@ -14,7 +14,7 @@ from pifa_model.config import load_config
 from pifa_model.store_rows import StoreRows
 from pipelines.evaluate import run_eval
 from pipelines.prep import run_prep
-from pipelines.train import validation_rows, run_training, split_subjects
+from pipelines.train import run_training, split_subjects, validation_rows
 
 SETTINGS = (
     "network.hidden=8",
