@@ -235,9 +235,8 @@ class AlignmentModule(lightning.LightningModule):
             optimizer = torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
         else:
             optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
-        # A stage runs through the whole schedule: its epochs are shorter by as much as it is.
-        steps = self._stage.stop - self._stage.first
-        factor = learning_rate_factor(self.config, steps, self._stream.steps_per_epoch * steps / self._total)
+        speed = self._total / (self._stage.stop - self._stage.first)
+        factor = learning_rate_factor(self.config, self._total, self._stream.steps_per_epoch, speed)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         if self._restored:
             optimizer.load_state_dict(self._restored["optimizer"])
@@ -258,11 +257,15 @@ class _Round:
         return self._stream.read(self._first, self._steps)
 
 
-def learning_rate_factor(config: Config, total: int, per_epoch: float) -> Callable[[int], float]:
-    """The learning rate at a step of a stage of ``total``, as a factor on ``optimizer.learning_rate``."""
+def learning_rate_factor(config: Config, total: int, per_epoch: int, speed: float = 1.0) -> Callable[[int], float]:
+    """The learning rate at a step of a stage, as a factor on ``optimizer.learning_rate``.
+
+    A stage runs through the schedule of a whole run of ``total`` steps, warm-up included, ``speed`` times as fast.
+    """
     optimizer = config.optimizer
 
-    def factor(step: int) -> float:
+    def factor(step_of_stage: int) -> float:
+        step = step_of_stage * speed
         warm = min(1.0, (step + 1) / max(1, optimizer.warmup_steps))
         if optimizer.schedule == "cosine":
             return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(step / total, 1.0))))

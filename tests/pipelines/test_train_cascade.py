@@ -127,6 +127,9 @@ def test_stages_share_the_steps_and_each_runs_through_the_schedule() -> None:
     with pytest.raises(ConfigError, match="3 blocks need as many steps, found 2"):
         stages_of(config(), 2)
     # 33 epochs of 10 steps in three stages: the rates that rise at epoch 20 do at step 67 of a stage.
-    paper = load_config("paper")
-    factor = learning_rate_factor(paper, 110, 10 / 3)
+    factor = learning_rate_factor(load_config("paper"), 330, 10, speed=3)
     assert [factor(step) for step in (0, 66, 67, 96, 97)] == pytest.approx([1, 1, 5, 5, 0.1])
+    warm = learning_rate_factor(config("optimizer.warmup_steps=30"), 300, 10, speed=3)
+    assert warm(0) < 0.1
+    assert warm(9) > 0.9, "warm after 10 steps of a stage of 100"
+    assert warm(99) < 0.02
