@@ -31,6 +31,7 @@ from pifa_model.batches import TrainingStream, to_tensors
 from pifa_model.config import Config
 from pifa_model.losses import AlignmentLoss
 from pifa_model.network import Network
+from pifa_model.optimizer import make_optimizer
 from pifa_model.shape import Landmarks
 from pifa_model.store_rows import Batch, StoreRows
 from pifa_model.validation import HeldOut
@@ -219,22 +220,7 @@ class AlignmentModule(lightning.LightningModule):
         return [float(value) for value in np.nanmean(errors, axis=1)]
 
     def configure_optimizers(self) -> Any:
-        config = self.config.optimizer
-        decay: list[Tensor] = []
-        free: list[Tensor] = []
-        for parameter in self.network.parameters():
-            if parameter.requires_grad:
-                # Biases and batch norm's factors are not shrunk.
-                (decay if parameter.ndim > 1 else free).append(parameter)
-        groups = [
-            {"params": decay, "weight_decay": config.weight_decay},
-            {"params": free, "weight_decay": 0.0},
-        ]
-        optimizer: torch.optim.Optimizer
-        if config.name == "sgd":
-            optimizer = torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
-        else:
-            optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
+        optimizer = make_optimizer(self.config.optimizer, self.network.parameters())
         speed = self._total / (self._stage.stop - self._stage.first)
         factor = learning_rate_factor(self.config, self._total, self._stream.steps_per_epoch, speed)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
