@@ -48,7 +48,7 @@ def test_table_1_by_the_paper_s_numbers(model: MorphableModel) -> None:
 
 
 def test_a_step_as_printed_lowers_the_loss(model: MorphableModel) -> None:
-    """SGD with the printed rates, losses and decay, on one batch again and again; only the hidden units are fewer."""
+    """SGD with the printed rate, losses and decay, on one batch; smaller, and without dropout, which is chance."""
     config = load_config("paper", ("network.hidden=8", "network.visualization.vertices=300", "network.dropout=0.0"))
     torch.manual_seed(0)
     network = Network(config.network, model)
