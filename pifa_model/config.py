@@ -74,6 +74,15 @@ class LossConfig(_Section):
 
     blocks: tuple[Literal["parameters", "landmarks"], ...] = ("parameters",) * 3 + ("landmarks",) * 3
     weights: tuple[Positive, ...] = (1, 2, 3, 4, 5, 6)
+    landmark: Literal["squared", "smooth_l1", "wing"] = Field(
+        default="squared", description="what the landmark loss takes of a coordinate's error; equation 7: its square"
+    )
+    prior: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="weight of the mean of p squared, in every block's loss"
+    )
+    spread: Positive = Field(
+        default=0.1, description="weight of the likelihood of each landmark's spread, where the network tells it"
+    )
 
 
 class OptimizerConfig(_Section):
@@ -110,6 +119,12 @@ class TrainingConfig(_Section):
     val_fraction: Share = 0.1
     round_steps: Count = Field(default=200, description="optimiser steps between validations, each with a checkpoint")
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    split_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = Field(
+        default=None, description="which people are held out; `seed` if none"
+    )
+    cascade: bool = Field(
+        default=False, description="train the blocks one after another, with no gradient between; end to end if false"
+    )
 
 
 class Config(_Section):
