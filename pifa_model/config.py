@@ -43,9 +43,16 @@ class NetworkConfig(_Section):
         default=("image", "features", "map"),
         description="what later blocks see (figure 6); the first one has no features and always sees the image",
     )
-    head: Literal["flatten", "pool"] = Field(
-        default="flatten", description="what the fully connected layers see: all 57x57 maps, or their 8x8 means"
+    stride: Literal[2, 4] = Field(
+        default=2,
+        description="crop pixels a pixel of the later blocks' maps; at 4 the first block reads 2x2 pixels as channels",
     )
+    trunk: Literal["plain", "depthwise", "residual"] = Field(default="plain", description="kind of convolutions")
+    head: Literal["flatten", "pool", "sample"] = Field(
+        default="flatten",
+        description="what the fully connected layers see: whole maps, their 8x8 means, or their values on the face",
+    )
+    anchors: Count = Field(default=64, description="vertices at which the head `sample` reads the maps")
     dropout: Share = Field(default=0.5, description="after the first fully connected layer")
     camera: Literal["free", "rotation"] = Field(
         default="free", description="`rotation` replaces M after every block by the nearest scaled rotation"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pifa_data.errors import CheckpointError, ConfigError
 from pifa_data.morphable import MorphableModel
-from pifa_model.block import VisualizationBlock, half_size, join
+from pifa_model.block import Anchors, VisualizationBlock, join
 from pifa_model.config import NetworkConfig
 from pifa_model.shape import nearest_rotation
 from pifa_model.visualization import VisualizationLayer
@@ -21,7 +22,7 @@ class Outputs:
 
     Attributes:
         params: P after each block, each ``(B, 8 + K)`` float32, crop pixels.
-        maps: V that each block was given, ``(B, 1, S, S)``, the later ones at half the size; empty unless asked for.
+        maps: V that each block was given, ``(B, 1, S, S)``, the later ones on their own grid; empty unless asked for.
         spread: log standard deviation of each landmark after each block, ``(B, L)``, crop pixels; empty unless the
             network was made with `uncertainty`.
     """
@@ -59,13 +60,16 @@ class Network(nn.Module):
         blocks: list[VisualizationBlock] = []
         if config.uncertainty and not points:
             raise ConfigError("network.uncertainty: the number of landmarks is needed")
-        self.inputs, self.camera = config.inputs, config.camera
+        self.inputs, self.camera, self.stride = config.inputs, config.camera, config.stride
+        self.anchors = Anchors(model, config.anchors) if config.head == "sample" else None
         features, points = 0, points if config.uncertainty else 0
         for index in range(len(config.filters)):
             seen = {"image": 3, "features": features, "map": 1}
             # The first block has no features to see; without the image it would see nothing.
-            channels = 3 + seen["map"] * ("map" in config.inputs) if index == 0 else sum(seen[i] for i in config.inputs)
-            blocks.append(VisualizationBlock(config, index, channels, size // 2, params, points))
+            channels = (3 + ("map" in config.inputs)) * (config.stride // 2) ** 2
+            if index:
+                channels = sum(seen[name] for name in config.inputs)
+            blocks.append(VisualizationBlock(config, index, channels, size // config.stride, params, points))
             features = config.filters[index][-1]
         self.blocks = nn.ModuleList(blocks)
         self.register_buffer("initial", torch.zeros(params))
@@ -88,15 +92,20 @@ class Network(nn.Module):
         out = Outputs([], [], [])
         params = self.initial.expand(len(x), -1)
         features = x[:, :0]
+        side = self.size // self.stride
         for index in range(len(self.blocks) if blocks is None else blocks):
-            v = self._map(params, index)
+            v = self._map(params, index) if maps or "map" in self.inputs else x[:, :0]
             if index == 0:
                 inputs = [x, v] if "map" in self.inputs else [x]
+                if self.stride > 2:
+                    inputs = [F.pixel_unshuffle(one, self.stride // 2) for one in inputs]
             else:
-                x = half_size(x) if index == 1 else x
+                # The image on the grid of later blocks, where u = (u₁₁₄ + 0.5) / stride − 0.5.
+                x = F.avg_pool2d(x, self.stride) if index == 1 else x
                 seen = {"image": x, "features": features, "map": v}
                 inputs = [seen[name] for name in self.inputs]
-            features, update, spread = self.blocks[index](join(*inputs))
+            places = self.anchors(params, side * self.stride) if self.anchors is not None else None
+            features, update, spread = self.blocks[index](join(*inputs), places)
             params = params + update.float() * self.step
             if self.camera == "rotation":
                 params = nearest_rotation(params)
@@ -109,7 +118,7 @@ class Network(nn.Module):
 
     def _map(self, params: Tensor, index: int) -> Tensor:
         if index:
-            return self.visualization(params, self.size // 2, 2)
+            return self.visualization(params, self.size // self.stride, self.stride)
         # Every face starts from P⁰, so the first map is drawn once.
         return self.visualization(self.initial[None], self.size, 1).expand(len(params), -1, -1, -1)
 
