@@ -89,7 +89,7 @@ class Subject:
             with torch.inference_mode():
                 self.layer(params[:1], SIZE, 1)
                 for _ in self.network.blocks[1:]:
-                    self.layer(params, SIZE // 2, 2)
+                    self.layer(params, SIZE // self.network.stride, self.network.stride)
             self._wait()
 
         return work

@@ -87,7 +87,13 @@ VARIANTS: dict[str, Settings] = {
     "prior-0.1": ("losses.prior=0.1",),
     "prior-1": ("losses.prior=1.0",),
     "spread": ("network.uncertainty=true",),
+    # Networks beyond the paper.
     "rotation": ("network.camera=rotation",),
+    "pool": ("network.head=pool",),
+    "sample": ("network.head=sample",),
+    "stride-4": ("network.stride=4",),
+    "depthwise": ("network.trunk=depthwise",),
+    "residual": ("network.trunk=residual",),
 }
 
 

@@ -117,8 +117,8 @@ def load_checkpoint(path: Path, model: MorphableModel, device: str | torch.devic
         device: where the network goes.
 
     Raises:
-        CheckpointError: as ``read_header``; another morphable model; weights missing, unexpected, of another shape,
-            or not finite.
+        CheckpointError: as ``read_header``; another morphable model or number of coefficients; weights missing,
+            unexpected, of another shape, or not finite.
     """
     header = read_header(path)
     if model.fingerprint != header.morphable.fingerprint:
@@ -138,6 +138,11 @@ def load_checkpoint(path: Path, model: MorphableModel, device: str | torch.devic
     missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing or extra:
         raise CheckpointError(f"{path}: weights missing: {missing or 'none'}; unexpected: {extra or 'none'}")
+    if found["initial"].shape != expected["initial"].shape:
+        raise CheckpointError(
+            f"{path}: expected P of {len(expected['initial'])} numbers, 8 and the {model.n_coefficients} coefficients "
+            f"of {model.name}, found {tuple(found['initial'].shape)}; the file was changed or put together from two"
+        )
     for name, tensor in found.items():
         if tensor.shape != expected[name].shape:
             raise CheckpointError(

@@ -17,7 +17,7 @@ import torch
 
 from pifa_data.boxes import Square, check_box, square_of
 from pifa_data.camera import pose_angles, uncrop_camera
-from pifa_data.errors import CheckpointError
+from pifa_data.errors import CheckpointError, ImageError
 from pifa_data.images import crop_image
 from pifa_data.morphable import MorphableModel
 from pifa_model.checkpoint import Checkpoint, load_checkpoint
@@ -102,8 +102,9 @@ class Aligner:
             kind: landmark kind, by default the one trained with.
 
         Raises:
-            PifaError: a box without area.
+            PifaError: a box without area; an image of another shape or type.
         """
+        _check_pixels(image, "image", ("H", "W", 3))
         checked = [check_box(np.asarray(box), f"box {i}") for i, box in enumerate(boxes)]
         if not checked:
             return []
@@ -124,11 +125,14 @@ class Aligner:
             kinds: landmark kind of each, by default the one trained with.
 
         Raises:
+            ImageError: crops of another shape or type.
             CheckpointError: the network's output is not finite.
         """
+        size = self.header.input_size
+        _check_pixels(crops, "crops", ("N", size, size, 3))
         images = torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).to(self.device)
         kinds = kinds or [self.header.landmark_kind] * len(crops)
-        marching = torch.tensor([kind == "2d" for kind in kinds], device=self.device)
+        marching = torch.tensor([kind == "2d" for kind in kinds], dtype=torch.bool, device=self.device)
         outputs = self.network(images).params
         if not all(bool(torch.isfinite(output).all()) for output in outputs):
             raise CheckpointError("the checkpoint gives parameters that are not finite; its training went wrong")
@@ -152,3 +156,16 @@ class Aligner:
             params=np.concatenate([camera.ravel(), params[8:]]),
             score=float(1 / (1 + moved)),
         )
+
+
+def _check_pixels(array: np.ndarray, name: str, expected: tuple[int | str, ...]) -> None:
+    """Refuse what the network would take for a picture and is none, before anything is computed of it."""
+    shape = tuple(array.shape)
+    fits = len(shape) == len(expected) and all(
+        isinstance(want, str) or want == found for want, found in zip(expected, shape, strict=True)
+    )
+    wanted = f"({', '.join(map(str, expected))}) uint8 RGB"
+    if not fits:
+        raise ImageError(f"{name}: expected {wanted}, channels last, found shape {shape}")
+    if array.dtype != np.uint8:
+        raise ImageError(f"{name}: expected {wanted}, 0-255, found {array.dtype}")

@@ -85,10 +85,9 @@ class Network(nn.Module):
             blocks: stop after so many; all by default.
 
         Raises:
-            ValueError: images of another shape.
+            ValueError: images of another shape, channel order or type.
         """
-        if images.ndim != 4 or images.shape[1:] != (3, self.size, self.size):
-            raise ValueError(f"images: expected (B, 3, {self.size}, {self.size}), found {tuple(images.shape)}")
+        _check_images(images, self.size)
         x = (images.float() - 127.5) / 64.0
         out = Outputs([], [], [])
         params = self.initial.expand(len(x), -1)
@@ -137,3 +136,12 @@ class Network(nn.Module):
             last = block.update[-1]
             assert isinstance(last, nn.Linear)  # for the type checker; set in VisualizationBlock
             nn.init.normal_(last.weight, std=1e-3)
+
+
+def _check_images(images: Tensor, size: int) -> None:
+    if images.ndim != 4 or images.shape[1:] != (3, size, size):
+        last = images.ndim == 4 and images.shape[1:] == (size, size, 3)
+        cure = ", channels last: give images.permute(0, 3, 1, 2)" if last else ""
+        raise ValueError(f"images: expected (B, 3, {size}, {size}), found {tuple(images.shape)}{cure}")
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise ValueError(f"images: expected uint8 or a floating-point type, values 0-255, found {images.dtype}")

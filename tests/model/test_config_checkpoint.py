@@ -115,7 +115,11 @@ def add(tensors: dict, header: dict) -> None:
 
 
 def reshape(tensors: dict, header: dict) -> None:
-    tensors["initial"] = torch.zeros(3)
+    tensors["blocks.0.update.0.bias"] = torch.zeros(3)
+
+
+def fewer(tensors: dict, header: dict) -> None:
+    tensors["initial"] = torch.zeros(8 + 7)
 
 
 def poison(tensors: dict, header: dict) -> None:
@@ -143,7 +147,8 @@ def strange(tensors: dict, header: dict) -> None:
     [
         (drop, "weights missing: \\['blocks.2.update.0.weight'\\]"),
         (add, "unexpected: \\['extra'\\]"),
-        (reshape, "initial: expected shape"),
+        (reshape, "blocks.0.update.0.bias: expected shape"),
+        (fewer, "expected P of 17 numbers, 8 and the 9 coefficients of .*, found \\(15,\\)"),
         (poison, "initial: holds numbers that are not finite"),
         (newer, "format version 99"),
         (strange, "surprise"),

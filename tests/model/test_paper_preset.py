@@ -30,9 +30,10 @@ def test_table_1_by_the_paper_s_numbers(model: MorphableModel) -> None:
         network = Network(load_config("paper").network, sized)
     counts = {"convolutions": 0, "norms": 0, "first": 0, "second": 0}
     for block in network.blocks:
-        for layer in block.features:
-            kind = "convolutions" if isinstance(layer, torch.nn.Conv2d) else "norms"
-            counts[kind] += sum(p.numel() for p in layer.parameters())
+        for layer in block.features.modules():
+            kind = {torch.nn.Conv2d: "convolutions", torch.nn.BatchNorm2d: "norms"}.get(type(layer))
+            if kind is not None:
+                counts[kind] += sum(p.numel() for p in layer.parameters())
         first, second = block.update[0], block.update[3]
         assert (first.out_features, second.out_features) == (800, 236)
         counts["first"] += sum(p.numel() for p in first.parameters())
