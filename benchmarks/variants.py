@@ -136,13 +136,18 @@ def main() -> None:
         parser.error(f"--variants {','.join(unknown)}: expected 'all' or of {', '.join(VARIANTS)}")
     arguments.out.mkdir(parents=True, exist_ok=True)
     done: dict[str, list[dict[str, Any]]] = {}
+    failed = False
     for seed in [int(seed) for seed in arguments.seeds.split(",")]:
         for name in names:
             try:
-                done.setdefault(name, []).append(run(name, seed, arguments))
+                document = run(name, seed, arguments)
+                done.setdefault(name, []).append(document)
             except PifaError as error:  # the others are worth having
                 print(f"{name}, seed {seed}: {error}", file=sys.stderr)
-    print(tables({name: combine(documents) for name, documents in done.items() if documents}))
+                failed = True
+    if done:
+        print(tables({name: combine(documents) for name, documents in done.items()}))
+    sys.exit(failed)
 
 
 def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
