@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from pifa_data.morphable import MorphableModel
 from pifa_model.config import NetworkConfig
+from pifa_model.masks import spread_vertices
 from pifa_model.shape import ShapeBasis, exact_coordinates, project, split_params
-from pifa_model.visualization import spread_vertices
 
 POOLED = 8
 """Side of the grid that the `pool` head reduces the maps to."""

@@ -23,13 +23,21 @@ class _Section(BaseModel):
 class VisualizationConfig(_Section):
     """The visualization layer (equations 8-11)."""
 
-    vertices: Count = Field(default=3000, description="well-spread vertices drawn; all if the model has fewer")
+    vertices: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=3000, description="well-spread vertices drawn; all if the model has fewer"
+    )
     radius: Annotated[int, Field(ge=1, le=4)] = Field(
         default=2, description="half-width of the neighbourhood D, pixels"
     )
-    sigma: Positive = Field(default=1.0, description="sigma of equation 10, pixels of the block's own grid")
+    sigma: Annotated[float, Field(ge=0.25)] = Field(
+        default=1.0, description="sigma of equation 10, pixels of the block's own grid"
+    )
+    mask: Literal["nose", "parts", "none"] = Field(
+        default="nose",
+        description="the mask a: equation 11 (`nose`); eyes, nose tip, corners of the mouth (`parts`); or 1 (`none`)",
+    )
     mask_sigma: Positive = Field(
-        default=0.35, description="sigma_n of equation 11, as a share of the mean face's width"
+        default=0.35, description="sigma_n of equation 11, as a share of the mean face's width; of mask `nose`"
     )
 
 

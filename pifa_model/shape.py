@@ -20,6 +20,33 @@ def split_params(params: Tensor) -> tuple[Tensor, Tensor]:
     return params[:, :8].reshape(-1, 2, 4), params[:, 8:]
 
 
+def check_params(params: Tensor, basis: Tensor, *, finite: bool = False) -> None:
+    """Refuse P that is none of the basis'.
+
+    Args:
+        params: P, expected ``(B, 8 + K)`` of the basis' type.
+        basis: ``(K, 3N)``, of a ``ShapeBasis``.
+        finite: also look for NaN and infinity. That waits for the device, so it is for P that comes from outside, not
+            for every block of every step.
+
+    Raises:
+        ValueError: another shape or type, or numbers that are not finite.
+    """
+    wanted = 8 + len(basis)
+    if params.ndim != 2 or params.shape[1] != wanted:
+        raise ValueError(
+            f"params: expected (B, {wanted}), 8 of the camera and {len(basis)} coefficients of the morphable model, "
+            f"found {tuple(params.shape)}"
+        )
+    if params.dtype != basis.dtype:
+        raise ValueError(f"params: expected {basis.dtype}, the type of the layer, found {params.dtype}")
+    if finite and not (rows := torch.isfinite(params).all(1)).all():
+        bad = (~rows).nonzero().flatten().tolist()
+        raise ValueError(
+            f"params: expected finite numbers, found NaN or infinity in row {', '.join(map(str, bad[:9]))}"
+        )
+
+
 def project(vertices: Tensor, camera: Tensor) -> Tensor:
     """Project model vertices into the crop (equation 3).
 
@@ -127,9 +154,9 @@ class Landmarks(nn.Module):
 
 def viewing_direction(camera: Tensor) -> Tensor:
     """r₃ = m₁×m₂ / (‖m₁‖‖m₂‖) of ``(B, 2, 4)`` cameras: ``(B, 3)``, into the scene (equation 8's first factor)."""
-    m1, m2 = camera[:, 0, :3], camera[:, 1, :3]
-    lengths = m1.norm(dim=1) * m2.norm(dim=1)
-    return torch.linalg.cross(m1, m2) / lengths.clamp_min(1e-8)[:, None]
+    rows = camera[:, :, :3]
+    first, second = rows.norm(dim=2).unbind(1)
+    return torch.linalg.cross(rows[:, 0], rows[:, 1]) / (first * second).clamp_min(1e-8)[:, None]
 
 
 def nearest_rotation(params: Tensor) -> Tensor:
@@ -151,9 +178,7 @@ def nearest_rotation(params: Tensor) -> Tensor:
         d = (g[:, 0, 0] * g[:, 1, 1] - g[:, 0, 1] * g[:, 1, 0]).clamp_min(1e-12).sqrt()[:, None, None]
         trace = g.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
         # √G⁻¹ is its adjugate ÷ its determinant d; tr √G = √(tr G + 2 d), which cancels the root in √G.
-        adjugate = (
-            trace * torch.eye(2, dtype=g.dtype, device=g.device) - g + d * torch.eye(2, dtype=g.dtype, device=g.device)
-        )
+        adjugate = (trace + d) * torch.eye(2, dtype=g.dtype, device=g.device) - g
         rotation = 0.5 * adjugate @ a / d
         turned = torch.cat([rotation, camera[:, :, 3:]], dim=2).flatten(1)
         return torch.cat([turned, coefficients], dim=1)

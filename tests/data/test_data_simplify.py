@@ -9,7 +9,7 @@ from test_data_mapping import complete
 from pifa_data.errors import MorphableError
 from pifa_data.morphable import MorphableModel, import_ict_npz
 from pifa_data.morphable.simplify import sample_vertices, seen
-from pifa_model.visualization import spread_vertices
+from pifa_model.masks import spread_vertices
 
 
 @pytest.mark.parametrize("count", [300, 700, 1500])

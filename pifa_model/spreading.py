@@ -1,0 +1,231 @@
+"""Equations 9 and 10: the vertices that are seen, each spread over the pixels around its own.
+
+    V(u, v) = Σ_q I(q) w / Σ_q w,    w = w_x·w_y = exp(−(u − x_q)²/2σ²)·exp(−(v − y_q)²/2σ²)
+
+A pixel keeps at most one vertex, the nearest, so the sum over vertices becomes one over cells, of which each gives to
+the (2R+1)² cells around it. Cells lie in one row: all faces behind each other, each with R empty columns and R empty
+rows, so that a shift by (dx, dy) is one by dx + pitch·dy of the whole row, and what leaves a face falls into empty
+cells. A sum over dx for every dy, then one over dy: no array has (2R+1)² numbers a pixel.
+
+The gradient of a loss E is the same sum turned round. With G = ∂E/∂V ÷ Σw and H = G·V, both of the cell (dx, dy) away,
+
+    ∂E/∂I = Σ w G,    ∂E/∂x = Σ w (dx − ox)/σ² (I·G − H),    and so for y,
+
+where ox is how far the vertex lies from its cell's centre. Weights are computed again instead of kept. Each vertex
+holds at most one cell, so gradients are read from cells, never added up, and the same inputs give the same bits on
+every device. Which vertices are seen is a constant of the step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+DEPTH_STEPS = 2.0**20
+"""Steps a model unit that depth is cut to when vertices compete for a pixel; far below any real distance."""
+
+_BITS = 20
+"""Bits of a key that hold the vertex number; the depth has the others."""
+MOST_VERTICES = 1 << _BITS
+_DEEPEST = 2.0**41  # with the vertex number 61 bits
+_NONE = 1 << 62
+_PIECE = 1 << 15  # cells; about 4 MB of temporary arrays
+
+
+class Grid(NamedTuple):
+    """The map and the neighbourhood that each vertex is spread over.
+
+    Attributes:
+        size: side of the map S, pixels.
+        radius: half-width R of the neighbourhood D.
+        sigma: σ of equation 10, map pixels.
+    """
+
+    size: int
+    radius: int
+    sigma: float
+
+    @property
+    def pitch(self) -> int:
+        """Cells from one row to the next: the map's and R empty ones. A face has as many rows."""
+        return self.size + self.radius
+
+    @property
+    def margin(self) -> int:
+        """Largest shift."""
+        return self.radius * (self.pitch + 1)
+
+    @property
+    def steps(self) -> list[int]:
+        """−R to R without 0."""
+        return [k for k in range(-self.radius, self.radius + 1) if k]
+
+    @property
+    def constants(self) -> dict[int, float]:
+        """exp(−k²/2σ²) of each step k."""
+        return {k: math.exp(-0.5 * (k / self.sigma) ** 2) for k in range(-self.radius, self.radius + 1)}
+
+
+def spread(points: Tensor, intensity: Tensor, facing: Tensor, grid: Grid) -> Tensor:
+    """V of equation 9.
+
+    Args:
+        points: ``(B, 3, Q)`` x and y in map pixels, and depth r₃·S times ``DEPTH_STEPS``, smaller is nearer. Depth
+            has no gradient.
+        intensity: ``(B, Q)`` g·a; only read where a vertex is seen.
+        facing: ``(B, Q)`` bool, g > 0.
+        grid: size, radius, σ.
+
+    Returns:
+        ``(B, 1, S, S)``; 0 where no vertex is near.
+    """
+    if torch.is_grad_enabled() and (points.requires_grad or intensity.requires_grad):
+        drawn: Tensor = _Spread.apply(points, intensity, facing, grid)
+        return drawn
+    return _draw(points, intensity, facing, grid)[0]
+
+
+def nearest_vertices(points: Tensor, facing: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """The vertex that each pixel keeps: of those facing the viewer in that pixel, the one of smallest depth.
+
+    Args:
+        points: as in ``spread``; equal depths go to the lower vertex number.
+        facing: ``(B, Q)`` bool.
+        grid: the map.
+
+    Returns:
+        vertex number ``(B, pitch²)`` int64 of each cell, Q where there is none, and the cell ``(B, Q)`` int64 that
+        each vertex competes for, pitch² if none.
+    """
+    cells, vertices = grid.pitch**2, facing.shape[1]
+    pixel = points[:, :2].round()
+    middle = (grid.size - 1) / 2
+    away = (pixel - middle).abs_()
+    # Compared as floats: a far-off point may not fit an integer. Not true of NaN.
+    inside = (torch.maximum(away[:, 0], away[:, 1]) <= middle).logical_and_(facing)
+    cell = torch.add(pixel[:, 0], pixel[:, 1], alpha=grid.pitch).masked_fill_(inside.logical_not_(), cells).long()
+    key = points[:, 2].clamp(-_DEEPEST, _DEEPEST).long()
+    key = torch.add(torch.arange(vertices, device=key.device), key, alpha=MOST_VERTICES)
+    best = key.new_full((key.shape[0], cells + 1), _NONE + vertices)
+    best = best.scatter_reduce_(1, cell, key, "amin")[:, :cells]
+    return best & (MOST_VERTICES - 1), cell
+
+
+def _fill(points: Tensor, intensity: Tensor, winner: Tensor, grid: Grid) -> Tensor:
+    """``(4, N + 2·margin)``: offset of the vertex from the cell's centre in x and y, its intensity, 1; or zeros.
+
+    All faces are in a row of N = B·pitch² cells with ``margin`` empty ones at both ends.
+    """
+    at = points[:, :2]
+    x, y = (at - at.round()).unbind(1)
+    values = F.pad(torch.stack([x, y, intensity, torch.ones_like(x)]), (0, 1))  # of vertex Q, which is none
+    return F.pad(torch.gather(values, 2, winner.expand(4, -1, -1)).flatten(1), (grid.margin, grid.margin))
+
+
+def _weights(offset: Tensor, grid: Grid) -> list[Tensor]:
+    """Equation 10 along an axis for every step k from −R to R, without its constant ``grid.constants[k]``.
+
+    −(k − o)²/2σ² = −k²/2σ² + k·o/σ² − o²/2σ²: two exponentials instead of 2R + 1.
+    """
+    up = (offset / grid.sigma**2).exp_()
+    down = up.reciprocal()
+    weights = [offset.square().mul_(-0.5 / grid.sigma**2).exp_()]
+    for _ in range(grid.radius):
+        weights = [weights[0] * down, *weights, weights[-1] * up]
+    return weights
+
+
+def _in_pieces(work: Callable[..., Tensor], grid: Grid, *arrays: Tensor) -> Tensor:
+    """``work`` on a few faces' cells at a time, so that what it makes on the way is small and stays in the cache."""
+    n = arrays[0].shape[1] - 2 * grid.margin
+    # A compiler fuses the steps, and may not know n.
+    step = n if torch.compiler.is_compiling() else _PIECE
+    if n <= step:
+        return work(*arrays, grid)
+    return torch.cat(
+        [work(*(a[:, i : i + step + 2 * grid.margin] for a in arrays), grid) for i in range(0, n, step)], 1
+    )
+
+
+def _sums(cells: Tensor, grid: Grid) -> Tensor:
+    """Σ I w and Σ w of every cell: ``(2, N)`` from what ``_fill`` gives."""
+    r, constants = grid.radius, grid.constants
+    weights = _weights(cells[:2], grid)
+    source = torch.stack([w[1] for w in weights])[:, None] * cells[2:]  # (2R+1, 2, N + 2·margin)
+    n, rows = cells.shape[1] - 2 * grid.margin, r * grid.pitch
+    # For every dy the sum over dx, from `rows` cells before the first on. A cell's share comes from the cell dx before.
+    across = source[..., r : r + n + 2 * rows] * weights[r][0, r : r + n + 2 * rows]
+    for dx in grid.steps:
+        here = slice(r - dx, r - dx + n + 2 * rows)
+        across.addcmul_(source[..., here], weights[r + dx][0, here], value=constants[dx])
+    total = across[r, :, rows : rows + n]
+    for dy in grid.steps:
+        begin = rows - dy * grid.pitch
+        total = torch.add(total, across[r + dy, :, begin : begin + n], alpha=constants[dy])
+    return total
+
+
+def _draw(
+    points: Tensor, intensity: Tensor, facing: Tensor, grid: Grid
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    winner, cell = nearest_vertices(points, facing, grid)
+    cells = _fill(points, intensity, winner, grid)
+    sums = _in_pieces(_sums, grid, cells).reshape(2, -1, 1, grid.pitch, grid.pitch)
+    top, bottom = sums[..., : grid.size, : grid.size]
+    bottom.add_(bottom == 0)  # nothing is near
+    return top / bottom, bottom, cells, winner, cell
+
+
+class _Spread(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, points: Tensor, intensity: Tensor, facing: Tensor, grid: Grid) -> Tensor:
+        drawn, bottom, cells, winner, cell = _draw(points, intensity, facing, grid)
+        last = grid.pitch**2 - 1
+        # The last cell is always empty.
+        own = torch.gather(winner, 1, cell.clamp_max(last)) == torch.arange(cell.shape[1], device=cell.device)
+        place = cell.masked_fill_(own.logical_not_(), last + 1).int()
+        ctx.save_for_backward(drawn, bottom, cells[:3], place)
+        ctx.grid = grid
+        return drawn
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        drawn, bottom, cells, place = ctx.saved_tensors
+        grid: Grid = ctx.grid
+        g = gradient / bottom
+        both = F.pad(torch.cat([g, g * drawn], 1).transpose(0, 1), (0, grid.radius, 0, grid.radius)).flatten(1)
+        at_cells = _in_pieces(_cell_gradients, grid, F.pad(both, (grid.margin, grid.margin)), cells)
+        # The last column is for vertices that hold no cell.
+        at_cells = F.pad(at_cells.reshape(3, -1, grid.pitch**2), (0, 1))
+        x, y, value = torch.gather(at_cells, 2, place.long().expand(3, -1, -1)).unbind()
+        return torch.stack([x, y, torch.zeros_like(x)], 1), value, None, None
+
+
+def _cell_gradients(both: Tensor, cells: Tensor, grid: Grid) -> Tensor:
+    """∂E/∂x, ∂E/∂y and ∂E/∂I of the vertex in each cell: ``(3, N)``, from G and H ``(2, N + 2·margin)``."""
+    r, constants = grid.radius, grid.constants
+    n = both.shape[1] - 2 * grid.margin
+    offset, value = cells[:, grid.margin : grid.margin + n].split((2, 1))
+    # w and w·(k − o), along x and y: (2, 2, N) for every step.
+    weights = [
+        torch.stack([w, (k - offset).mul_(w)]) for k, w in zip(range(-r, r + 1), _weights(offset, grid), strict=True)
+    ]
+    moved_x, moved_y, spread_g = both.new_zeros(2, n), both.new_zeros(2, n), both.new_zeros(n)
+    for dy in range(-r, r + 1):
+        begin = grid.margin + dy * grid.pitch
+        across = both[:, None, begin : begin + n] * weights[r][:, 0]  # of G and H, with w and with its slope
+        for dx in grid.steps:
+            across.addcmul_(both[:, None, begin + dx : begin + dx + n], weights[r + dx][:, 0], value=constants[dx])
+        w, slope = weights[r + dy][:, 1]
+        spread_g.addcmul_(across[0, 0], w, value=constants[dy])
+        moved_x.addcmul_(across[:, 1], w, value=constants[dy])
+        moved_y.addcmul_(across[:, 0], slope, value=constants[dy])
+    x, y = ((m[0] * value[0] - m[1]) / grid.sigma**2 for m in (moved_x, moved_y))
+    return torch.stack([x, y, spread_g])
