@@ -99,7 +99,7 @@ VARIANTS: dict[str, Settings] = {
 }
 
 TIMES = {"cascade-4x": 4, "cascade-6x": 6}
-"""Multiples of the budget. A step of a cascade's stages costs about a quarter of one end to end (``network.py``: 0.22 for
+"""Multiples of the budget. A step of a cascade's stages is about a quarter of one end to end (``network.py``: 0.22 of
 `compact`, 0.29 for `small`), so that 4 times the steps take as long; 6 times are the whole budget for each of six
 blocks, as the cascades that the paper compares its training time with had."""
 
