@@ -15,9 +15,12 @@ import threading
 from collections.abc import Iterator
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from pifa_data.errors import ConfigError
 from pifa_data.store import CHUNK
+from pifa_model.crops import cut_crops
 from pifa_model.store_rows import Batch, StoreRows
 
 GROUP = 32
@@ -94,6 +97,26 @@ class TrainingStream:
             rows = order[start:stop]
             flips = np.random.default_rng([self._seed, epoch, step]).random(len(rows)) < self._mirror
             yield self._data.batch(rows, pictures, flips)
+
+
+def to_tensors(batch: Batch, size: int, device: torch.device) -> dict[str, Tensor]:
+    """A batch on the device: ``images`` (B, 3, S, S) uint8, cut where they are larger, and the labels by their names.
+
+    Args:
+        batch: of a store.
+        size: S, the side of a crop.
+        device: where the tensors go.
+    """
+
+    def tensor(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
+
+    tensors = {name: tensor(getattr(batch, name)) for name in ("params", "landmarks", "visibility", "marching")}
+    # Crops arrive channels last, the order that convolutions are fast in.
+    images = tensor(batch.images).permute(0, 3, 1, 2)
+    if batch.windows is not None:
+        images = cut_crops(images, tensor(batch.windows), size)
+    return tensors | {"images": images.contiguous(memory_format=torch.channels_last)}
 
 
 def _ahead(batches: Iterator[Batch], depth: int = 8) -> Iterator[Batch]:

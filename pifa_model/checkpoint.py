@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from pifa_data.errors import CheckpointError
+from pifa_data.errors import CheckpointError, PifaError
 from pifa_data.morphable import MorphableModel
+from pifa_data.schemes import get_scheme
 from pifa_data.version import VERSION
 from pifa_model.config import Config, NetworkConfig
 from pifa_model.network import Network
@@ -116,8 +117,8 @@ def load_checkpoint(path: Path, model: MorphableModel, device: str | torch.devic
         device: where the network goes.
 
     Raises:
-        CheckpointError: as ``read_header``; another morphable model; weights missing, unexpected, of another shape,
-            or not finite.
+        CheckpointError: as ``read_header``; another morphable model or number of coefficients; weights missing,
+            unexpected, of another shape, or not finite.
     """
     header = read_header(path)
     if model.fingerprint != header.morphable.fingerprint:
@@ -125,14 +126,23 @@ def load_checkpoint(path: Path, model: MorphableModel, device: str | torch.devic
             f"{path}: expected the morphable model {header.morphable.name} with fingerprint "
             f"{header.morphable.fingerprint[:12]}…, found {model.name} with {model.fingerprint[:12]}…"
         )
+    try:
+        points = len(get_scheme(header.scheme))
+    except PifaError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     # Compared on the meta device first: a header that claims a huge network must not take the memory for it.
     with torch.device("meta"):
-        expected = Network(header.network, model, header.input_size).state_dict()
+        expected = Network(header.network, model, header.input_size, points).state_dict()
     with safe_open(path, framework="pt") as file:
         found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing or extra:
         raise CheckpointError(f"{path}: weights missing: {missing or 'none'}; unexpected: {extra or 'none'}")
+    if found["initial"].shape != expected["initial"].shape:
+        raise CheckpointError(
+            f"{path}: expected P of {len(expected['initial'])} numbers, 8 and the {model.n_coefficients} coefficients "
+            f"of {model.name}, found {tuple(found['initial'].shape)}; the file was changed or put together from two"
+        )
     for name, tensor in found.items():
         if tensor.shape != expected[name].shape:
             raise CheckpointError(
@@ -140,6 +150,6 @@ def load_checkpoint(path: Path, model: MorphableModel, device: str | torch.devic
             )
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise CheckpointError(f"{path}: {name}: holds numbers that are not finite")
-    network = Network(header.network, model, header.input_size)
+    network = Network(header.network, model, header.input_size, points)
     network.load_state_dict(found)
     return Checkpoint(header, network.to(device).eval(), model)

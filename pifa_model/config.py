@@ -47,16 +47,33 @@ class NetworkConfig(_Section):
     filters: tuple[tuple[Count, ...], ...] = ((12, 16), (20, 24), (28, 32), (36, 40), (40, 40), (40, 40))
     kernels: tuple[Literal[1, 3, 5, 7], ...] = (5, 3, 3, 3, 3, 3)
     hidden: Count = Field(default=800, description="width of the first fully connected layer")
-    head: Literal["flatten", "pool"] = Field(
-        default="flatten", description="what the fully connected layers see: all 57x57 maps, or their 8x8 means"
+    inputs: tuple[Literal["image", "features", "map"], ...] = Field(
+        default=("image", "features", "map"),
+        description="what later blocks see (figure 6); the first one has no features and always sees the image",
     )
+    stride: Literal[2, 4] = Field(
+        default=2,
+        description="crop pixels a pixel of the later blocks' maps; at 4 the first block reads 2x2 pixels as channels",
+    )
+    trunk: Literal["plain", "depthwise", "residual"] = Field(default="plain", description="kind of convolutions")
+    head: Literal["flatten", "pool", "sample"] = Field(
+        default="flatten",
+        description="what the fully connected layers see: whole maps, their 8x8 means, or their values on the face",
+    )
+    anchors: Count = Field(default=64, description="vertices at which the head `sample` reads the maps")
     dropout: Share = Field(default=0.5, description="after the first fully connected layer")
+    camera: Literal["free", "rotation"] = Field(
+        default="free", description="`rotation` replaces M after every block by the nearest scaled rotation"
+    )
+    uncertainty: bool = Field(default=False, description="every block also estimates how far off its landmarks are")
     visualization: VisualizationConfig = VisualizationConfig()
 
     @model_validator(mode="after")
     def _same_length(self) -> NetworkConfig:
         if len(self.filters) != len(self.kernels):
             raise ValueError(f"filters has {len(self.filters)} blocks, kernels {len(self.kernels)}")
+        if len(set(self.inputs)) != len(self.inputs) or not {"image", "features"} & {*self.inputs}:
+            raise ValueError(f"inputs: expected different ones, image or features among them, found {self.inputs}")
         return self
 
 
@@ -65,6 +82,15 @@ class LossConfig(_Section):
 
     blocks: tuple[Literal["parameters", "landmarks"], ...] = ("parameters",) * 3 + ("landmarks",) * 3
     weights: tuple[Positive, ...] = (1, 2, 3, 4, 5, 6)
+    landmark: Literal["squared", "smooth_l1", "wing"] = Field(
+        default="squared", description="what the landmark loss takes of a coordinate's error; equation 7: its square"
+    )
+    prior: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="weight of the mean of p squared, in every block's loss"
+    )
+    spread: Positive = Field(
+        default=0.1, description="weight of the likelihood of each landmark's spread, where the network tells it"
+    )
 
 
 class OptimizerConfig(_Section):
@@ -101,6 +127,12 @@ class TrainingConfig(_Section):
     val_fraction: Share = 0.1
     round_steps: Count = Field(default=200, description="optimiser steps between validations, each with a checkpoint")
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    split_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = Field(
+        default=None, description="which people are held out; `seed` if none"
+    )
+    cascade: bool = Field(
+        default=False, description="train the blocks one after another, with no gradient between; end to end if false"
+    )
 
 
 class Config(_Section):

@@ -157,3 +157,28 @@ def viewing_direction(camera: Tensor) -> Tensor:
     """r₃ = m₁×m₂ / (‖m₁‖‖m₂‖) of ``(B, 2, 4)`` cameras: ``(B, 3)``, into the scene (equation 8's first factor)."""
     first, second = F.normalize(camera[:, :, :3], dim=2).unbind(1)
     return torch.linalg.cross(first, second)
+
+
+def nearest_rotation(params: Tensor) -> Tensor:
+    """P with M's first three columns replaced by the nearest scaled rotation (equation 3's six degrees of freedom).
+
+    The polar factor of A = M[:, :3]: with G = A Aᵀ and d = √det G, √G = (G + d I) / √(tr G + 2 d), and the nearest in
+    the Frobenius norm is ½ tr(√G) · √G⁻¹ A.
+
+    Args:
+        params: ``(B, 8 + K)``; A of rank 2.
+
+    Returns:
+        ``(B, 8 + K)``.
+    """
+    with exact_coordinates(params):
+        camera, coefficients = split_params(params)
+        a = camera[:, :, :3]
+        g = a @ a.mT
+        d = (g[:, 0, 0] * g[:, 1, 1] - g[:, 0, 1] * g[:, 1, 0]).clamp_min(1e-12).sqrt()[:, None, None]
+        trace = g.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
+        # √G⁻¹ is its adjugate ÷ its determinant d; tr √G = √(tr G + 2 d), which cancels the root in √G.
+        adjugate = (trace + d) * torch.eye(2, dtype=g.dtype, device=g.device) - g
+        rotation = 0.5 * adjugate @ a / d
+        turned = torch.cat([rotation, camera[:, :, 3:]], dim=2).flatten(1)
+        return torch.cat([turned, coefficients], dim=1)

@@ -4,6 +4,11 @@ A *round* is a fixed number of optimiser steps and stands for Lightning's epoch:
 validated and a checkpoint is written, so a killed run loses at most one round, whatever the size of the store. What a
 step sees is a function of (seed, step), and the random numbers of dropout are seeded anew each round, so a resumed
 run goes on exactly.
+
+A *stage* is a stretch of steps with an optimiser and a schedule of its own. End to end, there is one. As a cascade
+(``training.cascade``, what the paper compares with) there is one a block, of equal length, and only that block is
+trained, by its own loss: the blocks before it are frozen, batch norm and dropout as in use, and those after it are not
+run. The inputs are the same as end to end, so a block still sees the features of the frozen one before it.
 """
 
 from __future__ import annotations
@@ -21,14 +26,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pifa_data.errors import PifaError
-from pifa_model.batches import TrainingStream
+from pifa_data.errors import ConfigError, PifaError
+from pifa_model.batches import TrainingStream, to_tensors
 from pifa_model.config import Config
-from pifa_model.crops import cut_crops
-from pifa_model.losses import AlignmentLoss, relative_error
+from pifa_model.losses import AlignmentLoss
 from pifa_model.network import Network
+from pifa_model.optimizer import make_optimizer
 from pifa_model.shape import Landmarks
 from pifa_model.store_rows import Batch, StoreRows
+from pifa_model.validation import HeldOut
 
 LIGHTNING_PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
@@ -38,9 +44,43 @@ class NotFiniteError(PifaError):
 
 
 @dataclass(frozen=True)
-class RoundReport:
-    """What one round gave: step reached, mean training loss, validation NME in percent a block, seconds."""
+class Stage:
+    """Steps ``first`` to ``stop`` of a run, in which all blocks are trained or, of a cascade, the one of that index."""
 
+    number: int
+    block: int | None
+    first: int
+    stop: int
+
+    @property
+    def blocks(self) -> int | None:
+        """Blocks that are run; None for all."""
+        return None if self.block is None else self.block + 1
+
+
+def stages_of(config: Config, total: int) -> list[Stage]:
+    """The stages of a run of so many steps.
+
+    Raises:
+        ConfigError: a cascade of more blocks than steps.
+    """
+    if not config.training.cascade:
+        return [Stage(1, None, 0, total)]
+    blocks = len(config.network.filters)
+    if total < blocks:
+        raise ConfigError(f"training.cascade: {blocks} blocks need as many steps, found {total}; more training.epochs")
+    bounds = [round(i * total / blocks) for i in range(blocks + 1)]
+    return [Stage(i + 1, i, *bounds[i : i + 2]) for i in range(blocks)]
+
+
+@dataclass(frozen=True)
+class RoundReport:
+    """What one round gave: step reached, mean training loss, validation NME in percent a block, seconds of its steps.
+
+    Of a cascade the blocks are those that were run.
+    """
+
+    stage: int
     step: int
     epoch: float
     learning_rate: float
@@ -80,9 +120,10 @@ class AlignmentModule(lightning.LightningModule):
             network.load_state_dict(self._restored["network"])
         self.config, self.network, self.landmarks, self.loss = config, network, landmarks, loss
         self._stream, self._data, self._report, self._advance = stream, data, report, advance
-        self._val_rows = val_rows
-        self._val_pictures = data.read_pictures(val_rows) if len(val_rows) else None
-        self.total_steps = stream.total_steps(config.training.epochs)
+        self._held_out = HeldOut(data, val_rows) if len(val_rows) else None
+        self._total = stream.total_steps(config.training.epochs)
+        self.stages = stages_of(config, self._total)
+        self._stage = self.stages[0]
         self._sum, self._count, self._started = 0.0, 0, time.perf_counter()
 
     @property
@@ -90,34 +131,47 @@ class AlignmentModule(lightning.LightningModule):
         """Optimiser steps since the beginning of the run, earlier sessions included."""
         return self._first + self.global_step
 
-    @property
-    def rounds_left(self) -> int:
-        """Rounds still to go; the last may be shorter."""
-        return math.ceil((self.total_steps - self.step) / self.config.training.round_steps)
+    def begin(self, stage: Stage) -> int:
+        """Go on with a stage, where it was left if it was: train its blocks only; returns its rounds still to go."""
+        self._stage = stage
+        reached = int(self._restored["step"]) if self._restored else 0
+        self._first = max(stage.first, min(reached, stage.stop))
+        if reached <= stage.first:
+            self._restored = None  # its optimiser is that of the stage before
+        self.network.requires_grad_(stage.block is None)
+        if stage.block is not None:
+            self.network.blocks[stage.block].requires_grad_(True)
+        return math.ceil((stage.stop - self._first) / self.config.training.round_steps)
 
     def train_dataloader(self) -> Any:
-        """The batches of the round that begins at the current step."""
-        return _Round(self._stream, self.step, min(self.config.training.round_steps, self.total_steps - self.step))
+        """The batches of the round that begins at the current step; the last of a stage may be shorter."""
+        return _Round(self._stream, self.step, min(self.config.training.round_steps, self._stage.stop - self.step))
 
     def on_train_epoch_start(self) -> None:
+        self.network.train()
+        if self._stage.block is not None:
+            for block in self.network.blocks[: self._stage.block]:
+                block.eval()  # frozen as they are used: no statistics of batch norm are taken, no dropout
         torch.manual_seed(self.config.training.seed * 1_000_003 + self.step)
         self._sum, self._count, self._started = 0.0, 0, time.perf_counter()
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Any:
         """Arrays to tensors on the device."""
-        return self._move(batch) | {"rows": batch.rows}
+        return to_tensors(batch, self._data.size, device) | {"rows": batch.rows}
 
     def training_step(self, tensors: dict[str, Any], index: int) -> Tensor:
         """Loss of one batch."""
         images = _colour(tensors["images"].float(), self.config)
-        outputs, _ = self.network(images)
+        outputs = self.network(images, blocks=self._stage.blocks)
         loss = self.loss(
-            outputs,
+            outputs.params,
             tensors["params"],
             tensors["landmarks"],
             tensors["visibility"],
             tensors["marching"],
             self.landmarks,
+            spread=outputs.spread,
+            block=self._stage.block,
         )
         value = float(loss.detach())
         if not math.isfinite(value):
@@ -134,14 +188,16 @@ class AlignmentModule(lightning.LightningModule):
 
         In this order: a run killed in between repeats the round, and what it reported is replaced.
         """
+        seconds = time.perf_counter() - self._started
         self._report(
             RoundReport(
+                stage=self._stage.number,
                 step=self.step,
                 epoch=self.step / self._stream.steps_per_epoch,
                 learning_rate=self.trainer.optimizers[0].param_groups[0]["lr"],
                 train_loss=self._sum / max(self._count, 1),
                 val_nme=self.validate_blocks(),
-                seconds=time.perf_counter() - self._started,
+                seconds=seconds,
             ),
             self.network,
         )
@@ -156,57 +212,22 @@ class AlignmentModule(lightning.LightningModule):
         torch.save(state, temporary)
         temporary.replace(self._state_file)
 
-    @torch.no_grad()
-    def validate_blocks(self, batch_size: int = 64) -> list[float]:
+    def validate_blocks(self) -> list[float]:
         """Mean error on the validation crops after each block, percent of the tight box; empty without any."""
-        if self._val_pictures is None:
+        if self._held_out is None:
             return []
-        self.network.eval()
-        errors: list[Tensor] = []
-        for start in range(0, len(self._val_rows), batch_size):
-            rows = self._val_rows[start : start + batch_size]
-            batch = self._data.batch(rows, self._val_pictures[start : start + batch_size], np.zeros(len(rows), bool))
-            tensors = self._move(batch)
-            outputs, _ = self.network(tensors["images"])
-            landmarks, visibility = tensors["landmarks"], tensors["visibility"]
-            found = [self.landmarks(p, tensors["marching"]) for p in outputs]
-            errors.append(torch.stack([relative_error(points, landmarks, visibility) for points in found]))
-        self.network.train()
-        return [float(value) for value in torch.cat(errors, dim=1).nanmean(1)]
+        errors = self._held_out.errors(self.network.eval(), self.landmarks, self._stage.blocks)
+        return [float(value) for value in np.nanmean(errors, axis=1)]
 
     def configure_optimizers(self) -> Any:
-        config = self.config.optimizer
-        decay: list[Tensor] = []
-        free: list[Tensor] = []
-        for parameter in self.network.parameters():
-            # Biases and batch norm's factors are not shrunk.
-            (decay if parameter.ndim > 1 else free).append(parameter)
-        groups = [
-            {"params": decay, "weight_decay": config.weight_decay},
-            {"params": free, "weight_decay": 0.0},
-        ]
-        optimizer: torch.optim.Optimizer
-        if config.name == "sgd":
-            optimizer = torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
-        else:
-            optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
-        factor = learning_rate_factor(self.config, self.total_steps, self._stream.steps_per_epoch)
+        optimizer = make_optimizer(self.config.optimizer, self.network.parameters())
+        speed = self._total / (self._stage.stop - self._stage.first)
+        factor = learning_rate_factor(self.config, self._total, self._stream.steps_per_epoch, speed)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         if self._restored:
             optimizer.load_state_dict(self._restored["optimizer"])
             schedule.load_state_dict(self._restored["schedule"])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _move(self, batch: Batch) -> dict[str, Tensor]:
-        def tensor(array: np.ndarray) -> Tensor:
-            return torch.from_numpy(np.ascontiguousarray(array)).to(self.device, non_blocking=True)
-
-        tensors = {name: tensor(getattr(batch, name)) for name in ("params", "landmarks", "visibility", "marching")}
-        # Crops arrive channels last, the order that convolutions are fast in.
-        images = tensor(batch.images).permute(0, 3, 1, 2)
-        if batch.windows is not None:
-            images = cut_crops(images, tensor(batch.windows), self._data.size)
-        return tensors | {"images": images.contiguous(memory_format=torch.channels_last)}
 
 
 class _Round:
@@ -222,11 +243,15 @@ class _Round:
         return self._stream.read(self._first, self._steps)
 
 
-def learning_rate_factor(config: Config, total: int, per_epoch: int) -> Callable[[int], float]:
-    """The learning rate at a step, as a factor on ``optimizer.learning_rate``."""
+def learning_rate_factor(config: Config, total: int, per_epoch: int, speed: float = 1.0) -> Callable[[int], float]:
+    """The learning rate at a step of a stage, as a factor on ``optimizer.learning_rate``.
+
+    A stage runs through the schedule of a whole run of ``total`` steps, warm-up included, ``speed`` times as fast.
+    """
     optimizer = config.optimizer
 
-    def factor(step: int) -> float:
+    def factor(step_of_stage: int) -> float:
+        step = step_of_stage * speed
         warm = min(1.0, (step + 1) / max(1, optimizer.warmup_steps))
         if optimizer.schedule == "cosine":
             return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(step / total, 1.0))))
@@ -260,23 +285,23 @@ def fit(module: AlignmentModule, *, device: str) -> None:
         NotFiniteError: the loss became NaN or infinite.
         OSError: the state can't be written.
     """
-    if not module.rounds_left:
-        return
     # Its hints about hardware and products are not this program's to print.
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    accelerator = {"cuda": "gpu"}.get(device, device)
-    trainer = lightning.Trainer(
-        accelerator=accelerator,
-        devices=1,
-        precision=LIGHTNING_PRECISION[module.config.training.precision],
-        max_epochs=module.rounds_left,
-        gradient_clip_val=module.config.training.clip,
-        reload_dataloaders_every_n_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
-    trainer.fit(module)
+    for stage in module.stages:
+        rounds = module.begin(stage)
+        if rounds:
+            trainer = lightning.Trainer(
+                accelerator={"cuda": "gpu"}.get(device, device),
+                devices=1,
+                precision=LIGHTNING_PRECISION[module.config.training.precision],
+                max_epochs=rounds,
+                gradient_clip_val=module.config.training.clip,
+                reload_dataloaders_every_n_epochs=1,
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                use_distributed_sampler=False,
+            )
+            trainer.fit(module)

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from pifa_data.errors import ConfigError, PifaError
+from pifa_data.schemes import get_scheme
 from pifa_data.store import MORPHABLE, Store
 from pifa_data.version import VERSION
 from pifa_data.views import table_rows
@@ -68,6 +69,13 @@ def split_subjects(subjects: list[str], fraction: float, seed: int) -> Split:
     return Split(~val, val, sorted(set(people) - held), sorted(held))
 
 
+def split_of(data: StoreRows, config: Config) -> Split:
+    """The split that a run with this configuration makes of a store."""
+    training = config.training
+    seed = training.seed if training.split_seed is None else training.split_seed
+    return split_subjects(data.subjects, training.val_fraction, seed)
+
+
 def run_training(
     store_path: str | Path,
     run: Path,
@@ -91,7 +99,7 @@ def run_training(
         training = config.training.model_copy(update={"precision": "bf16" if computes_bf16(device) else "32"})
         config = config.model_copy(update={"training": training})
     data = StoreRows(Store(store_path))
-    split = split_subjects(data.subjects, config.training.val_fraction, config.training.seed)
+    split = split_of(data, config)
     if config.training.val_fraction > 0 and not split.val_subjects:
         raise ConfigError(
             f"{store_path}: all faces are of one subject ({split.train_subjects[0]!r}), so nobody can be held out; "
@@ -105,7 +113,7 @@ def run_training(
         raise ConfigError(f"{store_path}: no usable crop is left to train on")
     model, scheme = data.store.model, data.store.attributes["scheme"]
     torch.manual_seed(config.training.seed)
-    network = Network(config.network, model, data.size)
+    network = Network(config.network, model, data.size, len(get_scheme(scheme)))
     statistics = measure_params(lambda: data.params_by_blocks(train_rows))
     network.initial.copy_(torch.from_numpy(statistics.mean))
     network.step.copy_(torch.from_numpy(np.maximum(statistics.std, 1e-4)))
@@ -135,13 +143,13 @@ def run_training(
             loss,
             stream,
             data,
-            _validation_rows(data, split),
+            validation_rows(data, split),
             report,
             advance,
             state,
             going_on,
         )
-        advance(module.step)
+        advance(module.step)  # of a run that goes on
         with warnings.catch_warnings():
             # Lightning's advice on loader workers and logging does not apply to this loop.
             warnings.filterwarnings("ignore", module=r"lightning\..*")
@@ -149,7 +157,7 @@ def run_training(
     return TrainSummary(run, log.step, log.best, time.perf_counter() - start)
 
 
-def _validation_rows(data: StoreRows, split: Split) -> np.ndarray:
+def validation_rows(data: StoreRows, split: Split) -> np.ndarray:
     """One jittered crop of each validation face (the unjittered one where there is only that), as photographed."""
     rows = data.as_photographed(data.rows_of(split.val))
     copy = min(1, data.store.attributes["config"]["copies"] - 1)
@@ -242,12 +250,14 @@ class _Log:
 
     @property
     def best(self) -> float | None:
-        values = [float(row[self._last_block(row)]) for row in self._rows if self._last_block(row)]
+        """Smallest error, of a cascade in its last stage: before, its last blocks were not trained."""
+        rows = [row for row in self._rows if row["stage"] == self._rows[-1]["stage"]]
+        values = [float(row[self._last_block(row)]) for row in rows if self._last_block(row)]
         return min(values) if values else None
 
     def add(self, report: Any, network: Network) -> None:
         """Keep one round: checkpoints, table, picture."""
-        best = self.best
+        best = self.best if self._rows and self._rows[-1]["stage"] == str(report.stage) else None
         header = self._header.model_copy(
             update={"training": self._header.training | {"step": report.step, "epoch": report.epoch}}
         )
@@ -255,6 +265,7 @@ class _Log:
         if not report.val_nme or best is None or report.val_nme[-1] < best:
             save_checkpoint(self._run / "best.safetensors", header, network)
         row = {
+            "stage": str(report.stage),
             "step": str(report.step),
             "epoch": f"{report.epoch:.4f}",
             "learning_rate": f"{report.learning_rate:.3e}",
@@ -273,7 +284,7 @@ class _Log:
 
     @staticmethod
     def _last_block(row: dict[str, str]) -> str:
-        blocks = [key for key in row if key.startswith("val_nme_block")]
+        blocks = [key for key, value in row.items() if key.startswith("val_nme_block") and value]
         return blocks[-1] if blocks else ""
 
 
@@ -287,7 +298,7 @@ def draw_curves(rows: list[dict[str, str]], path: Path) -> None:
     loss.plot(steps, [float(row["train_loss"]) for row in rows])
     loss.set(xlabel="step", ylabel="training loss", yscale="log")
     for key in [key for key in rows[-1] if key.startswith("val_nme_block")]:
-        error.plot(steps, [float(row[key]) for row in rows], label=key.removeprefix("val_nme_"))
+        error.plot(steps, [float(row.get(key) or "nan") for row in rows], label=key.removeprefix("val_nme_"))
     error.set(xlabel="step", ylabel="validation NME, % of tight box", yscale="log")
     if error.lines:
         error.legend()

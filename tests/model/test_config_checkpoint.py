@@ -44,7 +44,7 @@ def make_checkpoint(path: Path, model: MorphableModel) -> Network:
 
 
 def test_presets_load() -> None:
-    assert preset_names() == ["compact", "paper"]
+    assert preset_names() == ["compact", "paper", "small"]
     paper = load_config("paper")
     assert paper.optimizer.learning_rate == 1e-6
     assert paper.optimizer.momentum == 0.99
@@ -76,7 +76,7 @@ def test_a_preset_of_ones_own(tmp_path: Path) -> None:
     file.write_text("[training\n")
     with pytest.raises(ConfigError, match="not a TOML file"):
         load_config(str(file))
-    with pytest.raises(ConfigError, match="compact, paper"):
+    with pytest.raises(ConfigError, match="compact, paper, small"):
         load_config("huge")
 
 
@@ -87,7 +87,7 @@ def test_a_checkpoint_comes_back_whole(tmp_path: Path, model: MorphableModel) ->
     assert loaded.header == read_header(file)
     images = torch.randint(0, 255, (2, 3, 114, 114), dtype=torch.uint8)
     with torch.no_grad():
-        for a, b in zip(network(images)[0], loaded.network(images)[0], strict=True):
+        for a, b in zip(network(images).params, loaded.network(images).params, strict=True):
             assert torch.equal(a, b)
 
 
@@ -115,7 +115,11 @@ def add(tensors: dict, header: dict) -> None:
 
 
 def reshape(tensors: dict, header: dict) -> None:
-    tensors["initial"] = torch.zeros(3)
+    tensors["blocks.0.update.0.bias"] = torch.zeros(3)
+
+
+def fewer(tensors: dict, header: dict) -> None:
+    tensors["initial"] = torch.zeros(8 + 7)
 
 
 def poison(tensors: dict, header: dict) -> None:
@@ -143,7 +147,8 @@ def strange(tensors: dict, header: dict) -> None:
     [
         (drop, "weights missing: \\['blocks.2.update.0.weight'\\]"),
         (add, "unexpected: \\['extra'\\]"),
-        (reshape, "initial: expected shape"),
+        (reshape, "blocks.0.update.0.bias: expected shape"),
+        (fewer, "expected P of 17 numbers, 8 and the 9 coefficients of .*, found \\(15,\\)"),
         (poison, "initial: holds numbers that are not finite"),
         (newer, "format version 99"),
         (strange, "surprise"),

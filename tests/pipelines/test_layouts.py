@@ -14,7 +14,7 @@ from pifa_model.config import load_config
 from pifa_model.store_rows import StoreRows
 from pipelines.evaluate import run_eval
 from pipelines.prep import run_prep
-from pipelines.train import _validation_rows, run_training, split_subjects
+from pipelines.train import run_training, split_subjects, validation_rows
 
 SETTINGS = (
     "network.hidden=8",
@@ -70,10 +70,10 @@ def test_a_store_is_measured_on_faces_as_they_were_photographed(
 def test_validation_takes_one_crop_of_each_face_as_it_was_photographed(layouts: dict[str, Path], layout: str) -> None:
     data = StoreRows(Store(layouts[layout]))
     split = split_subjects(data.subjects, 0.25, 0)
-    rows = _validation_rows(data, split)
+    rows = validation_rows(data, split)
     faces = np.flatnonzero(split.val)
     assert sorted(data.source[rows]) == faces.tolist()
     assert not data.mirrored[rows].any()
     assert (data.copy[rows] == 1).all()
     data.is_view[faces[2]] = True
-    assert sorted(data.source[_validation_rows(data, split)]) == np.delete(faces, 2).tolist()
+    assert sorted(data.source[validation_rows(data, split)]) == np.delete(faces, 2).tolist()

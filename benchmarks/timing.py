@@ -1,0 +1,23 @@
+"""Times of several works on one busy machine: in turns, so that what else runs there slows all of them alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+
+def in_turns(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, np.ndarray]:
+    """Seconds of the clock of each repeat, ``(repeats,)`` a work, after one that does not count.
+
+    Ratios are to be taken repeat by repeat, and then their median.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for repeat in range(repeats + 1):
+        for name, work in works.items():
+            start = time.perf_counter()
+            work()
+            if repeat:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: np.array(times) for name, times in seconds.items()}

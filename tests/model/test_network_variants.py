@@ -1,0 +1,191 @@
+"""Every variant of the network that a configuration names."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from pydantic import ValidationError
+
+from pifa_data.camera import camera, project, rotation
+from pifa_data.errors import ConfigError
+from pifa_data.morphable import MorphableModel
+from pifa_model.block import Anchors, sample
+from pifa_model.config import NetworkConfig, VisualizationConfig, load_config
+from pifa_model.fusing import for_inference
+from pifa_model.network import Network
+from pifa_model.shape import nearest_rotation
+
+FEW = {"hidden": 8, "head": "pool", "visualization": VisualizationConfig(vertices=200)}
+IMAGES = torch.randint(0, 255, (2, 3, 114, 114), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def network(model: MorphableModel, points: int = 0, **settings: object) -> Network:
+    torch.manual_seed(0)
+    made = Network(NetworkConfig(**{**FEW, **settings}), model, points=points).eval()
+    made.initial[:8] = torch.tensor([4.0, 0, 0, 57, 0, -4.0, 0, 57])
+    return made
+
+
+@pytest.mark.parametrize(
+    ("inputs", "first", "second"),
+    [
+        (("image", "features", "map"), 4, 3 + 16 + 1),
+        (("features", "map"), 4, 16 + 1),
+        (("image", "map"), 4, 3 + 1),
+        (("image", "features"), 3, 3 + 16),
+    ],
+)
+def test_inputs_of_figure_6(model: MorphableModel, inputs: tuple[str, ...], first: int, second: int) -> None:
+    made = network(model, inputs=inputs)
+    channels = [next(m.in_channels for m in block.modules() if isinstance(m, torch.nn.Conv2d)) for block in made.blocks]
+    assert channels[:2] == [first, second]
+    before = made(IMAGES).params[-1]
+    made.visualization.forward = lambda params, size, stride: torch.ones(len(params), 1, size, size)  # type: ignore[method-assign]
+    assert torch.equal(before, made(IMAGES).params[-1]) == ("map" not in inputs)
+
+
+def test_inputs_that_make_no_network_are_refused() -> None:
+    for inputs in (("map",), ("image", "image"), ("pixels",), ()):
+        with pytest.raises(ValidationError):
+            NetworkConfig(inputs=inputs)
+
+
+@pytest.mark.parametrize("filters", [((4, 4, 4),) * 4, ((4, 4, 4, 4),) * 3, ((4,),)])
+def test_blocks_times_convolutions_of_table_8(model: MorphableModel, filters: tuple[tuple[int, ...], ...]) -> None:
+    made = network(model, filters=filters, kernels=(5,) + (3,) * (len(filters) - 1))
+    assert len(made(IMAGES).params) == len(filters)
+
+
+@pytest.mark.parametrize("head", ["pool", "sample"])
+def test_stopping_after_a_block_gives_what_the_whole_gives_there(model: MorphableModel, head: str) -> None:
+    made = network(model, head=head)
+    whole, part = made(IMAGES).params, made(IMAGES, blocks=2).params
+    assert len(part) == 2
+    assert all(torch.equal(a, b) for a, b in zip(whole, part, strict=False))
+
+
+@pytest.mark.parametrize("trunk", ["plain", "depthwise", "residual"])
+@pytest.mark.parametrize("stride", [2, 4])
+def test_trunks_and_grids(model: MorphableModel, trunk: str, stride: int) -> None:
+    made = network(model, trunk=trunk, stride=stride, head="sample").train()
+    made.blocks[-1].update[-1].weight.data.normal_()
+    found = made(IMAGES, maps=True)
+    assert [v.shape[-1] for v in found.maps] == [114] + [114 // stride] * 5
+    found.params[-1].square().sum().backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in made.parameters())
+
+
+def test_maps_of_both_grids_lie_on_the_image(model: MorphableModel) -> None:
+    """A bright square in the image and the pooled image of later blocks have the same centre in crop pixels."""
+    x = torch.zeros(1, 1, 114, 114)
+    x[..., 40:48, 60:72] = 1
+    for stride in (2, 4):
+        small = F.avg_pool2d(x, stride)[0, 0]
+        rows, columns = torch.meshgrid(*(torch.arange(n) for n in small.shape), indexing="ij")
+        for values, middle in ((rows, 43.5), (columns, 65.5)):
+            on_grid = (values * small).sum() / small.sum()
+            assert float((on_grid + 0.5) * stride - 0.5) == pytest.approx(middle, abs=1e-4)
+
+
+def test_anchors_read_the_maps_where_the_vertices_are(model: MorphableModel) -> None:
+    """Maps that hold their own pixels' places, read at the anchors, give the places of the vertices."""
+    rng = np.random.default_rng(1)
+    m = camera(np.full(3, 3.0), rotation(rng.uniform(-1, 1, 3), 0.2, 0.1), np.full((3, 2), 56.0))
+    p = 0.5 * rng.normal(size=(3, model.n_coefficients))
+    params = torch.from_numpy(np.concatenate([m.reshape(3, 8), p], axis=1)).float()
+    anchors = Anchors(model, 20)
+    vertices = model.vertices(p)
+    for stride in (2, 4):
+        size = 114 // stride
+        index = (torch.arange(size) + 0.5) * stride - 0.5  # crop pixels
+        maps = torch.stack([index.expand(size, size), index[:, None].expand(size, size)]).expand(3, -1, -1, -1)
+        read = sample(maps, anchors(params, size * stride)).transpose(1, 2).numpy()
+        flat = anchors.shape.mean.T.numpy()
+        which = [int(np.abs(model.mean - row).sum(1).argmin()) for row in flat]
+        assert len(set(which)) == 20
+        assert (model.normals[which, 2] > 0).all()
+        np.testing.assert_allclose(read, project(vertices[:, which], m), atol=1e-2)
+
+
+def test_a_step_moves_the_anchors_with_the_gradient(model: MorphableModel) -> None:
+    made = network(model, head="sample", inputs=("image", "features"))
+    found = made(IMAGES)
+    # Without V and with the first block's own loss left out, P reaches later blocks through the anchors alone.
+    update = (found.params[1] - found.params[0]).square().sum()
+    (gradient,) = torch.autograd.grad(update, made.blocks[0].update[-1].bias)
+    assert gradient.abs().max() > 0
+
+
+def test_nearest_rotation() -> None:
+    rng = np.random.default_rng(2)
+    a = torch.from_numpy(rng.normal(size=(6, 10)))
+    found = nearest_rotation(a)
+    rows = found[:, :8].reshape(-1, 2, 4)[..., :3]
+    gram = rows @ rows.mT
+    assert torch.allclose(gram, gram[:, :1, :1] * torch.eye(2), atol=1e-9)
+    for before, after in zip(a[:, :8].reshape(-1, 2, 4)[..., :3], rows, strict=True):  # Frobenius: s = mean of σ
+        u, s, vt = torch.linalg.svd(before, full_matrices=False)
+        assert torch.allclose(after, s.mean() * u @ vt, atol=1e-9)
+    assert torch.equal(found[:, [3, 7, 8, 9]], a[:, [3, 7, 8, 9]])
+    assert torch.allclose(nearest_rotation(found), found, atol=1e-9)
+    assert torch.autograd.gradcheck(nearest_rotation, (a[:2].requires_grad_(),))
+
+
+def test_the_camera_option_keeps_every_blocks_camera_a_rotation(model: MorphableModel) -> None:
+    made = network(model, camera="rotation", visualization=VisualizationConfig(vertices=50))
+    for block in made.blocks:
+        block.update[-1].weight.data.normal_(std=0.1)
+    for params in made(IMAGES).params:
+        rows = params[:, :8].reshape(-1, 2, 4)[..., :3]
+        gram = rows @ rows.mT
+        assert torch.allclose(gram[:, 0, 0], gram[:, 1, 1], rtol=1e-4)
+        assert (gram[:, 0, 1].abs() < 1e-4 * gram[:, 0, 0]).all()
+
+
+def test_spread_is_learnt_without_a_change_of_p(model: MorphableModel) -> None:
+    made = network(model, points=68, uncertainty=True)
+    found = made(IMAGES)
+    assert [tuple(spread.shape) for spread in found.spread] == [(2, 68)] * 6
+    sum(spread.sum() for spread in found.spread).backward()
+    touched = {name.split(".", 2)[2].split(".")[0] for name, p in made.named_parameters() if p.grad is not None}
+    assert touched == {"spread"}
+    assert network(model)(IMAGES).spread == []
+    with pytest.raises(ConfigError, match="number of landmarks"):
+        network(model, uncertainty=True)
+
+
+@pytest.mark.parametrize("trunk", ["plain", "depthwise", "residual"])
+def test_made_faster_it_gives_the_same(model: MorphableModel, trunk: str) -> None:
+    made = network(model, trunk=trunk, head="sample").train()
+    for block in made.blocks:
+        block.update[-1].weight.data.normal_(std=0.02)
+    for _ in range(3):  # batch norm's statistics are no longer those of the beginning
+        made(IMAGES)
+    made.eval()
+    fast = for_inference(made)
+    with torch.inference_mode():
+        expected, found = made(IMAGES, maps=True), fast(IMAGES, maps=True)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in fast.modules())
+    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in made.modules())  # and the first one is as it was
+    assert made.first_map is None
+    for a, b in zip(expected.params, found.params, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-4)
+    assert torch.equal(expected.maps[0], found.maps[0])
+    assert "first_map" not in fast.state_dict()
+
+
+def test_small_has_less_than_a_quarter_of_the_multiply_adds_of_compact(model: MorphableModel) -> None:
+    def multiply_adds(preset: str) -> float:
+        config = load_config(preset).network
+        channels, side, total = 4 * (config.stride // 2) ** 2, 114 // (config.stride // 2), 0.0
+        for index, filters in enumerate(config.filters):
+            for position, count in enumerate(filters):
+                total += channels * count * config.kernels[index] ** 2 * side**2
+                channels = count
+                side = 114 // config.stride if index == position == 0 else side
+            channels += 4
+        return total
+
+    assert multiply_adds("small") < multiply_adds("compact") / 4
