@@ -1,4 +1,4 @@
-"""The visualization layer: against the obvious way in torch, in the whole network, and by the number of its vertices.
+"""The visualization layer: against the obvious way in torch, and by the number of its vertices.
 
     python benchmarks/visualization.py [MORPHABLE] [--ict FILE] [--repeats N] [--json FILE]
 
@@ -8,10 +8,11 @@ shared; on a GPU of the clock), so set OMP_NUM_THREADS=1. Memory is the peak of 
 
 obvious    every vertex, forward and backward, batch 32, 57×57: the layer against ``straightforward`` below, which
            writes out all pairs of a vertex and a pixel of its neighbourhood and leaves the gradient to autograd
-network    `compact` with and without the layer (a map of zeros instead)
 vertices   root mean square difference of the maps from those of all vertices, over random faces to ±90°, of the layer's
-           choice and of ``MorphableModel.simplify``; time of a forward pass as a share of that of all vertices
+           choice, of an even one and of ``MorphableModel.simplify``; time of a forward pass over that of all vertices
 cuda       where there is a GPU: bytes the layer must move a second
+
+``benchmarks/network.py`` has the layer's share of the whole network.
 """
 
 from __future__ import annotations
@@ -27,14 +28,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pifa_data.camera import camera, rotation
 from pifa_data.morphable import MorphableModel, import_ict_npz
 from pifa_model import visualization
-from pifa_model.config import VisualizationConfig, load_config
-from pifa_model.masks import drawn_vertices
-from pifa_model.network import Network
+from pifa_model.config import VisualizationConfig
+from pifa_model.masks import drawn_vertices, spread_vertices
 from pifa_model.shape import project, split_params, viewing_direction
 from pifa_model.visualization import VisualizationLayer
 from pipelines.sources import find_model
@@ -173,32 +173,6 @@ def against_the_obvious(name: str, model: MorphableModel, repeats: int) -> dict[
     }
 
 
-class _Nothing(nn.Module):
-    """In the layer's place: a map of zeros."""
-
-    def forward(self, params: Tensor, size: int, stride: int) -> Tensor:
-        return params.new_zeros(len(params), 1, size, size)
-
-
-def in_the_network(model: MorphableModel, repeats: int) -> dict[str, float]:
-    network = Network(load_config("compact").network, model).eval()
-    network.initial.copy_(sample_params(model, 1)[0])
-    bare = Network(load_config("compact").network, model).eval()
-    bare.load_state_dict(network.state_dict())
-    bare.visualization = _Nothing()  # type: ignore[assignment]
-    out = {}
-    for batch in (1, BATCH):
-        images = torch.randint(0, 256, (batch, 3, CROP, CROP), dtype=torch.uint8)
-        with torch.inference_mode():
-            times = in_turn({"whole": lambda i=images: network(i), "bare": lambda i=images: bare(i)}, repeats)
-        out |= {
-            f"whole_ms_batch_{batch}": times["whole"],
-            f"over_zeros_batch_{batch}": times["whole"] / times["bare"],
-            f"layer_share_batch_{batch}": 1 - times["bare"] / times["whole"],
-        }
-    return out
-
-
 @torch.inference_mode()
 def by_vertices(model: MorphableModel, repeats: int) -> list[dict[str, float | str]]:
     every = VisualizationLayer(model, VisualizationConfig(vertices=EVERY))
@@ -207,8 +181,9 @@ def by_vertices(model: MorphableModel, repeats: int) -> list[dict[str, float | s
     layers = {("every", len(model.mean)): every}
     for count in COUNTS:
         if count < len(model.mean):
-            for name, chosen in (("drawn", drawn_vertices(model, count)), ("simplify", model.simplify(count))):
-                layers[name, count] = _with_vertices(model, chosen)
+            layers["drawn", count] = _with_vertices(model, drawn_vertices(model, count))
+            layers["even", count] = _with_vertices(model, spread_vertices(model.mean, count))
+            layers["simplify", count] = _with_vertices(model, model.simplify(count))
     works: dict[str, Callable[[], object]] = {}
     for key, layer in layers.items():
         for batch in (1, BATCH):
@@ -284,7 +259,6 @@ def main() -> None:
     found: dict[str, object] = {}
     sections: dict[str, dict[str, float]] = {
         "obvious": against_the_obvious(large, load(large), arguments.repeats),
-        "network": in_the_network(model, arguments.repeats),
     }
     if torch.cuda.is_available():
         sections["cuda"] = on_cuda(model, arguments.repeats)

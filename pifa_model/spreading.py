@@ -30,11 +30,10 @@ from torch.autograd.function import once_differentiable
 DEPTH_STEPS = 2.0**20
 """Steps a model unit that depth is cut to when vertices compete for a pixel; far below any real distance."""
 
-_BITS = 20
-"""Bits of a key that hold the vertex number; the depth has the others."""
-MOST_VERTICES = 1 << _BITS
-_DEEPEST = 2.0**41  # with the vertex number 61 bits
-_NONE = 1 << 62
+# A key is 2²⁰·depth + vertex number, so the least one is the nearest vertex and, of several, the lowest number.
+_NUMBERS = 1 << 20
+_DEEPEST = 2.0**41
+_NONE = 1 << 62  # above every key
 _PIECE = 1 << 15  # cells; about 4 MB of temporary arrays
 
 
@@ -111,10 +110,10 @@ def nearest_vertices(pixel: Tensor, depth: Tensor, facing: Tensor, grid: Grid) -
     column, row = pixel.unbind(1)
     cell = torch.add(column, row, alpha=grid.pitch).masked_fill_(inside.logical_not_(), cells).long()
     key = depth.clamp(-_DEEPEST, _DEEPEST).long()
-    key = torch.add(torch.arange(vertices, device=key.device), key, alpha=MOST_VERTICES)
+    key = torch.add(torch.arange(vertices, device=key.device), key, alpha=_NUMBERS)
     best = key.new_full((key.shape[0], cells + 1), _NONE + vertices)
     best = best.scatter_reduce_(1, cell, key, "amin")[:, :cells]
-    return best & (MOST_VERTICES - 1), cell
+    return best & (_NUMBERS - 1), cell
 
 
 def _fill(offset: Tensor, intensity: Tensor, winner: Tensor, grid: Grid) -> Tensor:
@@ -229,7 +228,7 @@ class _Spread(torch.autograd.Function):
 
 def _cell_gradients(both: Tensor, cells: Tensor, grid: Grid) -> Tensor:
     """∂E/∂x, ∂E/∂y and ∂E/∂I of the vertex in each cell: ``(3, N)``, from G and H ``(2, N + 2·margin)``."""
-    n = both.shape[1] - 2 * grid.margin
+    n, constants = both.shape[1] - 2 * grid.margin, grid.constants
     offset, intensity = cells[:, grid.margin : grid.margin + n].split((2, 1))
     peak, along_x, along_y = _weights(offset, grid)
     # Over the neighbourhood, of w·G and w·H without `peak`: the sum, and the sums times dx and times dy.
@@ -239,15 +238,15 @@ def _cell_gradients(both: Tensor, cells: Tensor, grid: Grid) -> Tensor:
         row, row_times_dx = both[:, begin : begin + n].clone(), both.new_zeros(2, n)
         for dx in grid.steps:
             share = both[:, begin + dx : begin + dx + n], along_x[dx]
-            row.addcmul_(*share, value=grid.constants[dx])
-            row_times_dx.addcmul_(*share, value=dx * grid.constants[dx])
+            row.addcmul_(*share, value=constants[dx])
+            row_times_dx.addcmul_(*share, value=dx * constants[dx])
         if dy == 0:
             whole.add_(row)
             times_dx.add_(row_times_dx)
         else:
-            whole.addcmul_(row, along_y[dy], value=grid.constants[dy])
-            times_dx.addcmul_(row_times_dx, along_y[dy], value=grid.constants[dy])
-            times_dy.addcmul_(row, along_y[dy], value=dy * grid.constants[dy])
+            whole.addcmul_(row, along_y[dy], value=constants[dy])
+            times_dx.addcmul_(row_times_dx, along_y[dy], value=constants[dy])
+            times_dy.addcmul_(row, along_y[dy], value=dy * constants[dy])
     slopes = torch.stack([times_dx, times_dy]).addcmul_(offset[:, None], whole, value=-1)  # Σ w (k − o) of G and H
     moved = (slopes[:, 0] * intensity - slopes[:, 1]) / grid.sigma**2
     return torch.cat([moved, whole[:1]]) * peak
