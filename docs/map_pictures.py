@@ -67,18 +67,17 @@ def pruning() -> np.ndarray:
     """Figure 5: of four vertices that project into one pixel, the nearest of those that face the viewer is kept."""
     picture = np.full((TILE, TILE, 3), 24, np.uint8)
     grey, green, red = (150, 150, 150), (60, 200, 80), (220, 60, 60)
-    cv2.line(picture, (40, 62), (40, 196), grey, 2, cv2.LINE_AA)  # the image plane, with the pixel in it
+    cv2.line(picture, (40, 82), (40, 196), grey, 2, cv2.LINE_AA)  # the image plane, with the pixel in it
     cv2.line(picture, (40, 112), (40, 146), (255, 255, 255), 5, cv2.LINE_AA)
     for y in (112, 146):
         cv2.line(picture, (40, y), (TILE - 8, y), (80, 80, 80), 1, cv2.LINE_AA)
     # x, y, direction of the normal in degrees from the viewer, kept
-    for x, y, angle, state in ((82, 124, 150, red), (118, 138, 30, green), (158, 120, -25, grey), (196, 134, 205, red)):
+    for x, y, angle, state in ((82, 124, 150, red), (118, 138, 30, green), (158, 120, -25, grey), (188, 134, 205, red)):
         end = x - int(30 * np.cos(np.radians(angle))), y - int(30 * np.sin(np.radians(angle)))
         cv2.arrowedLine(picture, (x, y), end, state, 2, cv2.LINE_AA, tipLength=0.3)
         cv2.circle(picture, (x, y), 5, state, -1, cv2.LINE_AA)
-    for line, (text, colour) in enumerate((("faces away", red), ("farther", grey), ("kept", green))):
-        at = (52 + 62 * line + (24 if line else 0), 216)
-        cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.38, colour, 1, cv2.LINE_AA)
+    for line, (text, colour) in enumerate((("faces away", red), ("kept", green), ("farther", grey))):
+        cv2.putText(picture, text, (8, 18 + 17 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, 1, cv2.LINE_AA)
     cv2.putText(picture, "pixel", (8, 106), cv2.FONT_HERSHEY_SIMPLEX, 0.38, (255, 255, 255), 1, cv2.LINE_AA)
     return label_tile(picture, "pruning")
 

@@ -122,7 +122,8 @@ def _fill(offset: Tensor, intensity: Tensor, winner: Tensor, grid: Grid) -> Tens
     All faces are in a row of N = B·pitch² cells with ``margin`` empty ones at both ends.
     """
     x, y = offset.unbind(1)
-    values = F.pad(torch.stack([x, y, intensity, torch.ones_like(x)]), (0, 1))  # of vertex Q, which is none
+    one = x.new_ones(()).expand_as(x)
+    values = F.pad(torch.stack([x, y, intensity, one]), (0, 1))  # of vertex Q, which is none
     return F.pad(torch.gather(values, 2, winner.expand(4, -1, -1)).flatten(1), (grid.margin, grid.margin))
 
 
@@ -193,7 +194,7 @@ def _draw(
     at, depth = points[:, :2], points[:, 2]
     pixel = at.round()
     winner, cell = nearest_vertices(pixel, depth, facing, grid)
-    cells = _fill(at - pixel, intensity, winner, grid)
+    cells = _fill(pixel.neg_().add_(at), intensity, winner, grid)
     sums = _in_pieces(_sums, grid, cells).reshape(2, -1, 1, grid.pitch, grid.pitch)
     top, bottom = sums[..., : grid.size, : grid.size]
     bottom.add_(bottom == 0)  # nothing is near

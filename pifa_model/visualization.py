@@ -65,4 +65,5 @@ class VisualizationLayer(nn.Module):
             rows = torch.cat([camera / stride, depth[:, None]], 1)
             points = torch.baddbmm(rows[..., 3:] + shift, rows[..., :3], self.shape(coefficients))
             g = direction @ self._frontward  # equation 8; below 0 nothing is drawn
-            return spread(points, g * self._mask, g > 0, Grid(size, self.radius, self.sigma))
+            facing, g = g > 0, g * self._mask
+            return spread(points, g, facing, Grid(size, self.radius, self.sigma))
