@@ -24,6 +24,7 @@ import csv
 import json
 import shutil
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ from pifa_data.schemes import get_scheme
 from pifa_data.store import Store
 from pifa_model.bootstrap import Interval, bootstrap_mean
 from pifa_model.checkpoint import load_checkpoint
-from pifa_model.config import Config, load_config
+from pifa_model.config import Config, NetworkConfig, load_config
 from pifa_model.network import Network
 from pifa_model.shape import Landmarks
 from pifa_model.store_rows import StoreRows
@@ -48,18 +49,56 @@ from pipelines.train import run_training, split_of, validation_rows
 Settings = tuple[str, ...]
 
 
-def blocks(*filters: tuple[int, ...]) -> Settings:
-    """Blocks of these convolutions, 5x5 in the first, landmark loss on each, weights 1, 2, …"""
+def blocks(filters: list[tuple[int, ...]], config: NetworkConfig) -> Settings:
+    """Blocks of these convolutions, the preset's kernel in the first and 3x3 after it, loss weights 1, 2, …"""
     count = len(filters)
     return (
         f"network.filters={[list(block) for block in filters]}",
-        f"network.kernels={[5] + [3] * (count - 1)}",
+        f"network.kernels={[config.kernels[0]] + [3] * (count - 1)}",
         f"losses.blocks={['landmarks'] * count}",
         f"losses.weights={list(range(1, count + 1))}",
     )
 
 
-VARIANTS: dict[str, Settings] = {
+def regrouped(count: int) -> Callable[[NetworkConfig], Settings]:
+    """The preset's convolutions in so many blocks (table 8)."""
+
+    def settings(config: NetworkConfig) -> Settings:
+        all_filters = [filters for block in config.filters for filters in block]
+        length = len(all_filters) // count
+        return blocks([tuple(all_filters[i * length : (i + 1) * length]) for i in range(count)], config)
+
+    return settings
+
+
+def widened(count: int) -> Callable[[NetworkConfig], Settings]:
+    """The preset's first blocks, so much wider that they have as many multiply-adds as all of its blocks."""
+
+    def settings(config: NetworkConfig) -> Settings:
+        wanted = multiply_adds(config.filters, config)
+        tries = [
+            [tuple(4 * round(filters * share / 400) for filters in block) for block in config.filters[:count]]
+            for share in range(100, 400)
+        ]
+        return blocks(min(tries, key=lambda filters: abs(multiply_adds(filters, config) - wanted)), config)
+
+    return settings
+
+
+def multiply_adds(filters: Sequence[Sequence[int]], config: NetworkConfig) -> int:
+    """Of the convolutions of a 114 pixel crop with these filters and otherwise ``config``, if they are plain."""
+    side, channels, total = 114 * 2 // config.stride, 4 * (config.stride // 2) ** 2, 0
+    for index, block in enumerate(filters):
+        kernel = config.kernels[min(index, 1)]
+        for position, count in enumerate(block):
+            total += channels * count * kernel**2 * side**2
+            channels = count
+            side = 114 // config.stride if index == position == 0 else side
+        channels += 4
+    return total
+
+
+VARIANTS: dict[str, Settings | Callable[[NetworkConfig], Settings]] = {
     "base": (),
     # Inputs of the later blocks (table 6), and no visualization layer (section 4.3).
     "FV": ("network.inputs=['features', 'map']",),
@@ -68,13 +107,21 @@ VARIANTS: dict[str, Settings] = {
     # Masks (table 7).
     "mask-parts": ("network.visualization.mask=parts",),
     "mask-none": ("network.visualization.mask=none",),
-    # Blocks x convolutions (table 8): the same twelve convolutions, and two blocks of them.
-    "4x3": blocks((12, 16, 20), (24, 28, 32), (36, 40, 40), (40, 40, 40)),
-    "3x4": blocks((12, 16, 20, 24), (28, 32, 36, 40), (40, 40, 40, 40)),
-    "2x6": blocks((12, 16, 20, 24, 28, 32), (36, 40, 40, 40, 40, 40)),
-    # As many multiply-adds as table 1's 392 million, with the head pooled, in fewer and wider blocks.
-    "3x2-wide": blocks((20, 32), (44, 56), (56, 56)),
-    "2x2-wide": blocks((16, 32), (88, 88)),
+    # Blocks x convolutions (table 8): the same convolutions in fewer blocks.
+    "4x3": regrouped(4),
+    "3x4": regrouped(3),
+    "2x6": regrouped(2),
+    # As many multiply-adds in fewer and wider blocks.
+    "3x2-wide": widened(3),
+    "2x2-wide": widened(2),
+    # What the fully connected layers see, with V and without.
+    "pool": ("network.head=pool",),
+    "pool-IF": ("network.head=pool", "network.inputs=['image', 'features']"),
+    "anchors-32": ("network.anchors=32",),
+    "anchors-128": ("network.anchors=128",),
+    # Trunks.
+    "depthwise": ("network.trunk=depthwise",),
+    "residual": ("network.trunk=residual",),
     # What the paper compares with (section 4.4).
     "cascade": ("training.cascade=true",),
     "cascade-4x": ("training.cascade=true",),
@@ -89,13 +136,7 @@ VARIANTS: dict[str, Settings] = {
     "prior-0.1": ("losses.prior=0.1",),
     "prior-1": ("losses.prior=1.0",),
     "spread": ("network.uncertainty=true",),
-    # Networks beyond the paper.
     "rotation": ("network.camera=rotation",),
-    "pool": ("network.head=pool",),
-    "sample": ("network.head=sample",),
-    "stride-4": ("network.stride=4",),
-    "depthwise": ("network.trunk=depthwise",),
-    "residual": ("network.trunk=residual",),
 }
 
 TIMES = {"cascade-4x": 4, "cascade-6x": 6}
@@ -166,7 +207,7 @@ def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     folder = arguments.out / f"{name}-{seed}"
     file = folder.with_suffix(".json")
     data = StoreRows(Store(arguments.store))
-    settings = (*VARIANTS[name], *arguments.settings)
+    settings = (*settings_of(name, arguments), *arguments.settings)
     asked = {
         "preset": arguments.preset,
         "settings": list(settings),
@@ -192,6 +233,12 @@ def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     temporary.replace(file)
     shutil.rmtree(folder / "state")  # only for going on
     return document
+
+
+def settings_of(name: str, arguments: argparse.Namespace) -> Settings:
+    """A variant's settings; those of some follow from the preset's filters."""
+    variant = VARIANTS[name]
+    return variant(load_config(arguments.preset).network) if callable(variant) else variant
 
 
 def within_budget(preset: str, settings: Settings, budget: int, data: StoreRows) -> Config:

@@ -21,6 +21,7 @@ from pifa_data.errors import CheckpointError, ImageError
 from pifa_data.images import crop_image
 from pifa_data.morphable import MorphableModel
 from pifa_model.checkpoint import Checkpoint, load_checkpoint
+from pifa_model.fusing import for_inference
 from pifa_model.shape import Landmarks
 
 
@@ -60,7 +61,7 @@ class Aligner:
     def __init__(self, checkpoint: Checkpoint, device: str = "cpu") -> None:
         self.header, self.model = checkpoint.header, checkpoint.model
         self.device = torch.device(device)
-        self.network = checkpoint.network.to(self.device).eval()
+        self.network = for_inference(checkpoint.network).to(self.device)
         self.scheme = self.header.scheme
         self.landmarks = Landmarks(self.model, self.scheme).to(self.device).eval()
 

@@ -41,6 +41,8 @@ class Network(nn.Module):
 
     initial: Tensor
     step: Tensor
+    first_map: Tensor | None
+    """V of P⁰ where that no longer changes (``for_inference``)."""
 
     def __init__(self, config: NetworkConfig, model: MorphableModel, size: int = 114, points: int = 0) -> None:
         """Build with random weights.
@@ -74,6 +76,7 @@ class Network(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.register_buffer("initial", torch.zeros(params))
         self.register_buffer("step", torch.ones(params))
+        self.register_buffer("first_map", None, persistent=False)
         self._initialise(blocks)
 
     def forward(self, images: Tensor, *, maps: bool = False, blocks: int | None = None) -> Outputs:
@@ -116,11 +119,18 @@ class Network(nn.Module):
                 out.maps.append(v)
         return out
 
-    def _map(self, params: Tensor, index: int) -> Tensor:
+    def draw(self, params: Tensor, index: int) -> Tensor:
+        """V as block ``index`` is given it: ``(B, 1, S, S)`` for the first, on the grid of later blocks for others."""
         if index:
             return self.visualization(params, self.size // self.stride, self.stride)
+        return self.visualization(params, self.size, 1)
+
+    def _map(self, params: Tensor, index: int) -> Tensor:
+        if index:
+            return self.draw(params, index)
         # Every face starts from P⁰, so the first map is drawn once.
-        return self.visualization(self.initial[None], self.size, 1).expand(len(params), -1, -1, -1)
+        first = self.draw(self.initial[None], 0) if self.first_map is None else self.first_map
+        return first.expand(len(params), -1, -1, -1)
 
     def _initialise(self, blocks: list[VisualizationBlock]) -> None:
         for module in self.modules():

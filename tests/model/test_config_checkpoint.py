@@ -44,7 +44,7 @@ def make_checkpoint(path: Path, model: MorphableModel) -> Network:
 
 
 def test_presets_load() -> None:
-    assert preset_names() == ["compact", "paper"]
+    assert preset_names() == ["compact", "paper", "small"]
     paper = load_config("paper")
     assert paper.optimizer.learning_rate == 1e-6
     assert paper.optimizer.momentum == 0.99
@@ -76,7 +76,7 @@ def test_a_preset_of_ones_own(tmp_path: Path) -> None:
     file.write_text("[training\n")
     with pytest.raises(ConfigError, match="not a TOML file"):
         load_config(str(file))
-    with pytest.raises(ConfigError, match="compact, paper"):
+    with pytest.raises(ConfigError, match="compact, paper, small"):
         load_config("huge")
 
 

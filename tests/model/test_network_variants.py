@@ -13,6 +13,7 @@ from pifa_data.errors import ConfigError
 from pifa_data.morphable import MorphableModel
 from pifa_model.block import Anchors, sample
 from pifa_model.config import NetworkConfig, VisualizationConfig, load_config
+from pifa_model.fusing import for_inference
 from pifa_model.network import Network
 from pifa_model.shape import nearest_rotation
 
@@ -153,6 +154,26 @@ def test_spread_is_learnt_without_a_change_of_p(model: MorphableModel) -> None:
     assert network(model)(IMAGES).spread == []
     with pytest.raises(ConfigError, match="number of landmarks"):
         network(model, uncertainty=True)
+
+
+@pytest.mark.parametrize("trunk", ["plain", "depthwise", "residual"])
+def test_made_faster_it_gives_the_same(model: MorphableModel, trunk: str) -> None:
+    made = network(model, trunk=trunk, head="sample").train()
+    for block in made.blocks:
+        block.update[-1].weight.data.normal_(std=0.02)
+    for _ in range(3):  # batch norm's statistics are no longer those of the beginning
+        made(IMAGES)
+    made.eval()
+    fast = for_inference(made)
+    with torch.inference_mode():
+        expected, found = made(IMAGES, maps=True), fast(IMAGES, maps=True)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in fast.modules())
+    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in made.modules())  # and the first one is as it was
+    assert made.first_map is None
+    for a, b in zip(expected.params, found.params, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-4)
+    assert torch.equal(expected.maps[0], found.maps[0])
+    assert "first_map" not in fast.state_dict()
 
 
 def test_small_has_less_than_a_quarter_of_the_multiply_adds_of_compact(model: MorphableModel) -> None:
