@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pifa_data.morphable import MorphableModel
@@ -154,9 +155,8 @@ class Landmarks(nn.Module):
 
 def viewing_direction(camera: Tensor) -> Tensor:
     """r₃ = m₁×m₂ / (‖m₁‖‖m₂‖) of ``(B, 2, 4)`` cameras: ``(B, 3)``, into the scene (equation 8's first factor)."""
-    rows = camera[:, :, :3]
-    first, second = rows.norm(dim=2).unbind(1)
-    return torch.linalg.cross(rows[:, 0], rows[:, 1]) / (first * second).clamp_min(1e-8)[:, None]
+    first, second = F.normalize(camera[:, :, :3], dim=2).unbind(1)
+    return torch.linalg.cross(first, second)
 
 
 def nearest_rotation(params: Tensor) -> Tensor:

@@ -91,11 +91,12 @@ def spread(points: Tensor, intensity: Tensor, facing: Tensor, grid: Grid) -> Ten
     return _draw(points, intensity, facing, grid)[0]
 
 
-def nearest_vertices(points: Tensor, facing: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+def nearest_vertices(pixel: Tensor, depth: Tensor, facing: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     """The vertex that each pixel keeps: of those facing the viewer in that pixel, the one of smallest depth.
 
     Args:
-        points: as in ``spread``; equal depths go to the lower vertex number.
+        pixel: ``(B, 2, Q)`` column and row that each vertex projects to, whole numbers.
+        depth: ``(B, Q)`` as in ``spread``; equal depths go to the lower vertex number.
         facing: ``(B, Q)`` bool.
         grid: the map.
 
@@ -104,41 +105,49 @@ def nearest_vertices(points: Tensor, facing: Tensor, grid: Grid) -> tuple[Tensor
         each vertex competes for, pitch² if none.
     """
     cells, vertices = grid.pitch**2, facing.shape[1]
-    pixel = points[:, :2].round()
     middle = (grid.size - 1) / 2
-    away = (pixel - middle).abs_()
     # Compared as floats: a far-off point may not fit an integer. Not true of NaN.
-    inside = (torch.maximum(away[:, 0], away[:, 1]) <= middle).logical_and_(facing)
-    cell = torch.add(pixel[:, 0], pixel[:, 1], alpha=grid.pitch).masked_fill_(inside.logical_not_(), cells).long()
-    key = points[:, 2].clamp(-_DEEPEST, _DEEPEST).long()
+    inside = (torch.maximum(*(pixel - middle).abs_().unbind(1)) <= middle).logical_and_(facing)
+    column, row = pixel.unbind(1)
+    cell = torch.add(column, row, alpha=grid.pitch).masked_fill_(inside.logical_not_(), cells).long()
+    key = depth.clamp(-_DEEPEST, _DEEPEST).long()
     key = torch.add(torch.arange(vertices, device=key.device), key, alpha=MOST_VERTICES)
     best = key.new_full((key.shape[0], cells + 1), _NONE + vertices)
     best = best.scatter_reduce_(1, cell, key, "amin")[:, :cells]
     return best & (MOST_VERTICES - 1), cell
 
 
-def _fill(points: Tensor, intensity: Tensor, winner: Tensor, grid: Grid) -> Tensor:
+def _fill(offset: Tensor, intensity: Tensor, winner: Tensor, grid: Grid) -> Tensor:
     """``(4, N + 2·margin)``: offset of the vertex from the cell's centre in x and y, its intensity, 1; or zeros.
 
     All faces are in a row of N = B·pitch² cells with ``margin`` empty ones at both ends.
     """
-    at = points[:, :2]
-    x, y = (at - at.round()).unbind(1)
+    x, y = offset.unbind(1)
     values = F.pad(torch.stack([x, y, intensity, torch.ones_like(x)]), (0, 1))  # of vertex Q, which is none
     return F.pad(torch.gather(values, 2, winner.expand(4, -1, -1)).flatten(1), (grid.margin, grid.margin))
 
 
-def _weights(offset: Tensor, grid: Grid) -> list[Tensor]:
-    """Equation 10 along an axis for every step k from −R to R, without its constant ``grid.constants[k]``.
+def _weights(offset: Tensor, grid: Grid) -> tuple[Tensor, dict[int, Tensor], dict[int, Tensor]]:
+    """The factors of equation 10 for a vertex o from its cell's centre, and a pixel k = (dx, dy) cells away.
 
-    −(k − o)²/2σ² = −k²/2σ² + k·o/σ² − o²/2σ²: two exponentials instead of 2R + 1.
+    −|k − o|²/2σ² = −|o|²/2σ² + (dx·oₓ + dy·o_y)/σ² − |k|²/2σ²: two exponentials instead of one a pixel.
+
+    Args:
+        offset: o ``(2, N)``.
+        grid: radius and σ.
+
+    Returns:
+        exp(−|o|²/2σ²) ``(N,)``; exp(dx·oₓ/σ²) ``(N,)`` of every step dx from −R to R but 0; and the same along y. The
+        last term is in ``grid.constants``.
     """
     up = (offset / grid.sigma**2).exp_()
-    down = up.reciprocal()
-    weights = [offset.square().mul_(-0.5 / grid.sigma**2).exp_()]
-    for _ in range(grid.radius):
-        weights = [weights[0] * down, *weights, weights[-1] * up]
-    return weights
+    powers = {1: up, -1: up.reciprocal()}
+    for k in range(2, grid.radius + 1):
+        powers[k], powers[-k] = powers[k - 1] * powers[1], powers[1 - k] * powers[-1]
+    along_x, along_y = {}, {}
+    for k, power in powers.items():
+        along_x[k], along_y[k] = power.unbind()
+    return offset.square().sum(0).mul_(-0.5 / grid.sigma**2).exp_(), along_x, along_y
 
 
 def _in_pieces(work: Callable[..., Tensor], grid: Grid, *arrays: Tensor) -> Tensor:
@@ -156,26 +165,36 @@ def _in_pieces(work: Callable[..., Tensor], grid: Grid, *arrays: Tensor) -> Tens
 def _sums(cells: Tensor, grid: Grid) -> Tensor:
     """Σ I w and Σ w of every cell: ``(2, N)`` from what ``_fill`` gives."""
     r, constants = grid.radius, grid.constants
-    weights = _weights(cells[:2], grid)
-    source = torch.stack([w[1] for w in weights])[:, None] * cells[2:]  # (2R+1, 2, N + 2·margin)
+    peak, along_x, along_y = _weights(cells[:2], grid)
+    # What a cell gives to row dy, but for w's factor along x: (2R+1, 2, N + 2·margin)
+    factors = torch.stack([along_y[dy] if dy else torch.ones_like(peak) for dy in range(-r, r + 1)])
+    source = factors[:, None] * (cells[2:] * peak)
     n, rows = cells.shape[1] - 2 * grid.margin, r * grid.pitch
     # For every dy the sum over dx, from `rows` cells before the first on. A cell's share comes from the cell dx before.
-    across = source[..., r : r + n + 2 * rows] * weights[r][0, r : r + n + 2 * rows]
+    across: Tensor | None = None
     for dx in grid.steps:
         here = slice(r - dx, r - dx + n + 2 * rows)
-        across.addcmul_(source[..., here], weights[r + dx][0, here], value=constants[dx])
-    total = across[r, :, rows : rows + n]
+        share = source[..., here], along_x[dx][here]
+        if across is None:
+            across = torch.addcmul(source[..., r : r + n + 2 * rows], *share, value=constants[dx])
+        else:
+            across.addcmul_(*share, value=constants[dx])
+    assert across is not None  # for the type checker: R is at least 1
+    for_rows = across.unbind()
+    total = for_rows[r][:, rows : rows + n]
     for dy in grid.steps:
         begin = rows - dy * grid.pitch
-        total = torch.add(total, across[r + dy, :, begin : begin + n], alpha=constants[dy])
+        total = torch.add(total, for_rows[r + dy][:, begin : begin + n], alpha=constants[dy])
     return total
 
 
 def _draw(
     points: Tensor, intensity: Tensor, facing: Tensor, grid: Grid
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    winner, cell = nearest_vertices(points, facing, grid)
-    cells = _fill(points, intensity, winner, grid)
+    at, depth = points[:, :2], points[:, 2]
+    pixel = at.round()
+    winner, cell = nearest_vertices(pixel, depth, facing, grid)
+    cells = _fill(at - pixel, intensity, winner, grid)
     sums = _in_pieces(_sums, grid, cells).reshape(2, -1, 1, grid.pitch, grid.pitch)
     top, bottom = sums[..., : grid.size, : grid.size]
     bottom.add_(bottom == 0)  # nothing is near
@@ -210,22 +229,25 @@ class _Spread(torch.autograd.Function):
 
 def _cell_gradients(both: Tensor, cells: Tensor, grid: Grid) -> Tensor:
     """∂E/∂x, ∂E/∂y and ∂E/∂I of the vertex in each cell: ``(3, N)``, from G and H ``(2, N + 2·margin)``."""
-    r, constants = grid.radius, grid.constants
     n = both.shape[1] - 2 * grid.margin
-    offset, value = cells[:, grid.margin : grid.margin + n].split((2, 1))
-    # w and w·(k − o), along x and y: (2, 2, N) for every step.
-    weights = [
-        torch.stack([w, (k - offset).mul_(w)]) for k, w in zip(range(-r, r + 1), _weights(offset, grid), strict=True)
-    ]
-    moved_x, moved_y, spread_g = both.new_zeros(2, n), both.new_zeros(2, n), both.new_zeros(n)
-    for dy in range(-r, r + 1):
+    offset, intensity = cells[:, grid.margin : grid.margin + n].split((2, 1))
+    peak, along_x, along_y = _weights(offset, grid)
+    # Over the neighbourhood, of w·G and w·H without `peak`: the sum, and the sums times dx and times dy.
+    whole, times_dx, times_dy = both.new_zeros(3, 2, n)
+    for dy in range(-grid.radius, grid.radius + 1):
         begin = grid.margin + dy * grid.pitch
-        across = both[:, None, begin : begin + n] * weights[r][:, 0]  # of G and H, with w and with its slope
+        row, row_times_dx = both[:, begin : begin + n].clone(), both.new_zeros(2, n)
         for dx in grid.steps:
-            across.addcmul_(both[:, None, begin + dx : begin + dx + n], weights[r + dx][:, 0], value=constants[dx])
-        w, slope = weights[r + dy][:, 1]
-        spread_g.addcmul_(across[0, 0], w, value=constants[dy])
-        moved_x.addcmul_(across[:, 1], w, value=constants[dy])
-        moved_y.addcmul_(across[:, 0], slope, value=constants[dy])
-    x, y = ((m[0] * value[0] - m[1]) / grid.sigma**2 for m in (moved_x, moved_y))
-    return torch.stack([x, y, spread_g])
+            share = both[:, begin + dx : begin + dx + n], along_x[dx]
+            row.addcmul_(*share, value=grid.constants[dx])
+            row_times_dx.addcmul_(*share, value=dx * grid.constants[dx])
+        if dy == 0:
+            whole.add_(row)
+            times_dx.add_(row_times_dx)
+        else:
+            whole.addcmul_(row, along_y[dy], value=grid.constants[dy])
+            times_dx.addcmul_(row_times_dx, along_y[dy], value=grid.constants[dy])
+            times_dy.addcmul_(row, along_y[dy], value=dy * grid.constants[dy])
+    slopes = torch.stack([times_dx, times_dy]).addcmul_(offset[:, None], whole, value=-1)  # Σ w (k − o) of G and H
+    moved = (slopes[:, 0] * intensity - slopes[:, 1]) / grid.sigma**2
+    return torch.cat([moved, whole[:1]]) * peak

@@ -275,7 +275,8 @@ def test_frontal_face_shows_the_nose_and_not_the_back(model: MorphableModel) -> 
 def seen(points: list[tuple[float, float, float]], facing: list[bool], size: int) -> dict[tuple[int, int], int]:
     """(column, row) of every pixel that keeps a vertex, and the vertex."""
     grid = Grid(size, 2, 1.0)
-    winner, _ = nearest_vertices(torch.tensor(points).T[None], torch.tensor([facing]), grid)
+    x, y, depth = torch.tensor(points).T
+    winner, _ = nearest_vertices(torch.stack([x, y]).round()[None], depth[None], torch.tensor([facing]), grid)
     places = (winner[0] < len(points)).nonzero().flatten().tolist()
     return {(place % grid.pitch, place // grid.pitch): int(winner[0, place]) for place in places}
 
