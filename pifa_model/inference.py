@@ -35,7 +35,9 @@ class Alignment:
         visibility: ``(L,)`` bool, the point faces the viewer.
         pose: ``(3,)`` yaw, pitch, roll in radians.
         params: ``(8 + K,)`` P: M row-major in source-image pixels, then p.
-        score: 0 to 1, how little the last block still moved the points; not calibrated.
+        score: 0 to 1. Of a network with `uncertainty` 1 − e/8, at least 0, where e is the error that it expects, in
+            percent of √(w·h) of its box (8 is the papers' failure). Of another 1/(1 + m), where m is how far the last
+            block still moved the points, in the same unit; not calibrated.
     """
 
     box: np.ndarray
@@ -46,19 +48,47 @@ class Alignment:
     score: float
 
 
+DISTANCE = 1.148
+"""Mean distance of a point whose two coordinates are of Laplace's distribution, in their standard deviations."""
+
+FAILURE = 8.0
+"""Percent of the box's size; an error above it counts as a failure."""
+
+
 @dataclass(frozen=True)
 class CropResult:
-    """What the network gives for N crops: for each stage (P⁰, then each block) P and the landmarks in crop pixels."""
+    """What the network gives for N crops.
+
+    Attributes:
+        params, landmarks: ``(stages, N, ...)``, P and the landmarks in crop pixels at P⁰ and after each block.
+        visibility: ``(N, L)`` bool, after the last block.
+        expected: ``(N,)`` mean error of the landmarks that the network expects, crop pixels; NaN where it can't tell.
+    """
 
     params: np.ndarray
     landmarks: np.ndarray
     visibility: np.ndarray
+    expected: np.ndarray
 
 
 class Aligner:
     """A checkpoint ready to align faces. Keeps no state between calls, so threads may share one."""
 
-    def __init__(self, checkpoint: Checkpoint, device: str = "cpu") -> None:
+    def __init__(self, checkpoint: Checkpoint, device: str = "cpu", blocks: int | None = None) -> None:
+        """An aligner on a device.
+
+        Args:
+            checkpoint: network and morphable model.
+            device: where it computes.
+            blocks: stop after so many blocks, for speed; all by default.
+
+        Raises:
+            CheckpointError: the network does not have so many.
+        """
+        most = len(checkpoint.network.blocks)
+        if blocks is not None and not 1 <= blocks <= most:
+            raise CheckpointError(f"blocks: expected 1 to {most}, as the checkpoint has, found {blocks}")
+        self.blocks = blocks
         self.header, self.model = checkpoint.header, checkpoint.model
         self.device = torch.device(device)
         self.network = for_inference(checkpoint.network).to(self.device)
@@ -134,7 +164,8 @@ class Aligner:
         images = torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).to(self.device)
         kinds = kinds or [self.header.landmark_kind] * len(crops)
         marching = torch.tensor([kind == "2d" for kind in kinds], dtype=torch.bool, device=self.device)
-        outputs = self.network(images).params
+        found = self.network(images, blocks=self.blocks)
+        outputs = found.params
         if not all(bool(torch.isfinite(output).all()) for output in outputs):
             raise CheckpointError("the checkpoint gives parameters that are not finite; its training went wrong")
         stages = [self.network.initial.expand(len(crops), -1), *outputs]
@@ -142,11 +173,18 @@ class Aligner:
             params=torch.stack(stages).cpu().numpy(),
             landmarks=torch.stack([self.landmarks(p, marching) for p in stages]).cpu().numpy(),
             visibility=self.landmarks.visibility(stages[-1], marching).cpu().numpy(),
+            # Estimated for the points that it was trained on.
+            expected=DISTANCE * found.spread[-1].exp().mean(1).cpu().numpy()
+            if found.spread
+            else np.full(len(crops), np.nan),
         )
 
     def _alignment(self, result: CropResult, i: int, box: np.ndarray, square: Square) -> Alignment:
         before, after = result.landmarks[-2, i], result.landmarks[-1, i]
-        moved = 100 * np.linalg.norm(after - before, axis=1).mean() * self.header.grow / square.size
+        to_percent = 100 * self.header.grow / self.header.input_size
+        moved = to_percent * np.linalg.norm(after - before, axis=1).mean()
+        expected = to_percent * result.expected[i]
+        score = 1 / (1 + moved) if np.isnan(expected) else max(0.0, 1 - expected / FAILURE)
         params = result.params[-1, i].astype(np.float64)
         camera = uncrop_camera(params[:8].reshape(2, 4), square)
         return Alignment(
@@ -155,7 +193,7 @@ class Aligner:
             visibility=result.visibility[i],
             pose=pose_angles(camera),
             params=np.concatenate([camera.ravel(), params[8:]]),
-            score=float(1 / (1 + moved)),
+            score=float(score),
         )
 
 
