@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pifa_model.block import VisualizationBlock
+from pifa_model.fusing import for_inference
 from pifa_model.network import Network
 from pifa_model.shape import Landmarks
 from pifa_model.validation import HeldOut
@@ -108,7 +109,11 @@ def probe(network: Network, landmarks: Landmarks, held_out: HeldOut, *, each_blo
 
 @torch.no_grad()
 def cost(network: Network, base: Network) -> dict[str, float]:
-    """Weights; multiply-adds of convolutions and matrix products a face; milliseconds a face beside the base's."""
+    """Weights; multiply-adds of convolutions and matrix products a face; milliseconds a face beside the base's.
+
+    As they are used: see ``for_inference``.
+    """
+    weights, network, base = sum(p.numel() for p in network.parameters()), for_inference(network), for_inference(base)
     images = torch.randint(0, 255, (BATCH, 3, network.size, network.size), dtype=torch.uint8)
     images = images.to(network.initial.device).contiguous(memory_format=torch.channels_last)
 
@@ -121,7 +126,7 @@ def cost(network: Network, base: Network) -> dict[str, float]:
         network(images[:1])
     times = in_turns({"own": lambda: run(network), "base": lambda: run(base)}, REPEATS)
     return {
-        "weights": sum(p.numel() for p in network.parameters()),
+        "weights": weights,
         "multiply_adds": counter.get_total_flops() / 2,
         "ms_a_face": 1e3 * float(np.median(times["own"])) / BATCH,
         "over_base": float(np.median(times["own"] / times["base"])),
