@@ -384,7 +384,7 @@ def store_report(path: str, out: Path, overwrite: bool) -> None:
 @main.command()
 @click.argument("stores", nargs=-1, required=True)
 @click.option("--out", required=True, type=_FILE, help="Run folder.")
-@click.option("--preset", default="compact", show_default=True, help="compact, paper, or a .toml file.")
+@click.option("--preset", default="compact", show_default=True, help="compact, small, paper, or a .toml file.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting, as optimizer.name=sgd.")
 @click.option("--val-fraction", type=click.FloatRange(0, 0.9), help="Share of the people held out (default 0.1).")
 @click.option("--epochs", type=click.FloatRange(0, min_open=True), help="Passes over the training crops; may be 0.5.")

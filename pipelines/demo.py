@@ -47,7 +47,7 @@ def run_demo(out: Path, data: Path, *, faces: int, steps: int, say: Callable[[st
     )
     say(f"     {summary.crops} crops, mean fit error {summary.fit_nme_mean:.2f} %")
     say(f"2/5  training {steps} steps into {run}")
-    config = load_config("compact")
+    config = load_config("small")
     crops = int(summary.crops * 0.85)
     training = config.training.model_copy(
         update={
