@@ -223,8 +223,10 @@ class _Spread(torch.autograd.Function):
         at_cells = _in_pieces(_cell_gradients, grid, F.pad(both, (grid.margin, grid.margin)), cells)
         # The last column is for vertices that hold no cell.
         at_cells = F.pad(at_cells.reshape(3, -1, grid.pitch**2), (0, 1))
-        x, y, value = torch.gather(at_cells, 2, place.long().expand(3, -1, -1)).unbind()
-        return torch.stack([x, y, torch.zeros_like(x)], 1), value, None, None
+        found = torch.gather(at_cells, 2, place.long().expand(3, -1, -1))
+        value = found[2].clone()
+        found[2].zero_()  # depth
+        return found.transpose(0, 1), value, None, None
 
 
 def _cell_gradients(both: Tensor, cells: Tensor, grid: Grid) -> Tensor:
