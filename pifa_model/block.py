@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pifa_data.errors import ConfigError
 from pifa_data.morphable import MorphableModel
 from pifa_model.config import NetworkConfig
 from pifa_model.masks import spread_vertices
@@ -87,8 +88,14 @@ class Anchors(nn.Module):
     """Where well-spread vertices of the front of the face are in the maps; no weights."""
 
     def __init__(self, model: MorphableModel, count: int) -> None:
+        """Raises ConfigError if the model has not so many vertices there."""
         super().__init__()
         front = (model.normals[:, 2] > 0).nonzero()[0]
+        if count > len(front):
+            raise ConfigError(
+                f"network.anchors: expected at most {len(front)}, the vertices on the front of {model.name}, found "
+                f"{count}"
+            )
         self.shape = ShapeBasis(model, front[spread_vertices(model.mean[front], count)])
 
     def forward(self, params: Tensor, extent: float) -> Tensor:

@@ -128,11 +128,11 @@ def load_checkpoint(path: Path, model: MorphableModel, device: str | torch.devic
         )
     try:
         points = len(get_scheme(header.scheme))
+        # Compared on the meta device first: a header that claims a huge network must not take the memory for it.
+        with torch.device("meta"):
+            expected = Network(header.network, model, header.input_size, points).state_dict()
     except PifaError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    # Compared on the meta device first: a header that claims a huge network must not take the memory for it.
-    with torch.device("meta"):
-        expected = Network(header.network, model, header.input_size, points).state_dict()
     with safe_open(path, framework="pt") as file:
         found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())

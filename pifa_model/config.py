@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -39,6 +40,14 @@ class VisualizationConfig(_Section):
     mask_sigma: Positive = Field(
         default=0.35, description="sigma_n of equation 11, as a share of the mean face's width; of mask `nose`"
     )
+
+    @model_validator(mode="after")
+    def _weights_are_numbers(self) -> VisualizationConfig:
+        # At 7 sigma in x and in y a weight of equation 10 is e^-49; further off it and its reciprocal leave float32.
+        least = math.ceil(100 * (self.radius + 0.5) / 7) / 100
+        if self.sigma < least:
+            raise ValueError(f"sigma: expected at least {least:g} for radius {self.radius}, found {self.sigma:g}")
+        return self
 
 
 class NetworkConfig(_Section):

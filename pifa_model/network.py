@@ -133,6 +133,8 @@ class Network(nn.Module):
         return first.expand(len(params), -1, -1, -1)
 
     def _initialise(self, blocks: list[VisualizationBlock]) -> None:
+        if self.initial.is_meta:
+            return  # nothing to fill; the first random number there imports 800 modules, 3 seconds
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")

@@ -175,8 +175,10 @@ def nearest_rotation(params: Tensor) -> Tensor:
         camera, coefficients = split_params(params)
         a = camera[:, :, :3]
         g = a @ a.mT
-        d = (g[:, 0, 0] * g[:, 1, 1] - g[:, 0, 1] * g[:, 1, 0]).clamp_min(1e-12).sqrt()[:, None, None]
-        trace = g.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
+        trace = g.diagonal(dim1=1, dim2=2).sum(1)
+        # At least a share of its largest value, tr²/4, whatever the model's unit: of micrometres d is 1e-7.
+        d = torch.maximum(g[:, 0, 0] * g[:, 1, 1] - g[:, 0, 1] * g[:, 1, 0], 1e-12 * trace**2).sqrt()
+        d, trace = d[:, None, None], trace[:, None, None]
         # √G⁻¹ is its adjugate ÷ its determinant d; tr √G = √(tr G + 2 d), which cancels the root in √G.
         adjugate = (trace + d) * torch.eye(2, dtype=g.dtype, device=g.device) - g
         rotation = 0.5 * adjugate @ a / d

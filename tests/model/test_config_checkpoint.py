@@ -134,6 +134,10 @@ def huge(tensors: dict, header: dict) -> None:
     header["network"]["hidden"] = 10**9
 
 
+def anchors(tensors: dict, header: dict) -> None:
+    header["network"]["anchors"] = 10**9
+
+
 def no_box(tensors: dict, header: dict) -> None:
     header["boxes"] = "round"
 
@@ -153,6 +157,7 @@ def strange(tensors: dict, header: dict) -> None:
         (newer, "format version 99"),
         (strange, "surprise"),
         (huge, "expected shape"),
+        (anchors, "network.anchors: expected at most"),
         (no_box, "boxes"),
     ],
 )

@@ -110,14 +110,16 @@ def test_matches_the_slow_reference_on_the_networks_grids(model: MorphableModel,
         np.testing.assert_allclose(drawn, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(("radius", "sigma"), [(1, 0.25), (3, 2.0), (4, 0.5)])
+@pytest.mark.parametrize(("radius", "sigma"), [(1, 0.25), (2, 0.36), (3, 2.0), (4, 0.65)])
 def test_other_neighbourhoods(model: MorphableModel, radius: int, sigma: float) -> None:
     layer = VisualizationLayer(model, VisualizationConfig(vertices=300, radius=radius, sigma=sigma)).double()
     params = random_params(model, 3, 24)
     drawn = layer(torch.from_numpy(params)[None], 24, 1)[0, 0].numpy()
     np.testing.assert_allclose(drawn, reference(layer, params, 24, 1), atol=1e-9)
-    single = VisualizationLayer(model, VisualizationConfig(vertices=300, radius=radius, sigma=sigma))
-    assert torch.isfinite(single(torch.from_numpy(params)[None].float(), 24, 1)).all()
+    found = value_and_gradient(layer, torch.from_numpy(params)[None], 24, 1)
+    single = value_and_gradient(layer.float(), torch.from_numpy(params)[None].float(), 24, 1)
+    np.testing.assert_allclose(single[0], found[0], atol=5e-5)
+    assert (single[1] - found[1]).norm() < GRADIENT_BOUND * found[1].norm()
 
 
 def test_a_model_of_one_vertex(model: MorphableModel) -> None:
@@ -348,3 +350,9 @@ def test_a_face_that_is_not_finite_touches_no_other(model: MorphableModel, value
 def test_settings_out_of_range_are_refused(setting: str) -> None:
     with pytest.raises(ConfigError, match=f"network.visualization.{setting.split('=')[0]}"):
         load_config("compact", (f"network.visualization.{setting}",))
+
+
+def test_weights_that_leave_float32_are_refused() -> None:
+    """The gradient was NaN where a pixel's only vertex is many σ away."""
+    with pytest.raises(ConfigError, match=r"sigma: expected at least 0.65 for radius 4, found 0.4"):
+        load_config("compact", ("network.visualization.radius=4", "network.visualization.sigma=0.4"))
