@@ -137,7 +137,9 @@ def load_checkpoint(path: Path, model: MorphableModel, device: str | torch.devic
         found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing or extra:
-        raise CheckpointError(f"{path}: weights missing: {missing or 'none'}; unexpected: {extra or 'none'}")
+        # Weights had other names before blocks could be of several kinds; their networks can't be told apart otherwise.
+        cure = "; a network of another version of this program is to be trained anew" if missing and extra else ""
+        raise CheckpointError(f"{path}: weights missing: {_few(missing)}; unexpected: {_few(extra)}{cure}")
     if found["initial"].shape != expected["initial"].shape:
         raise CheckpointError(
             f"{path}: expected P of {len(expected['initial'])} numbers, 8 and the {model.n_coefficients} coefficients "
@@ -153,3 +155,8 @@ def load_checkpoint(path: Path, model: MorphableModel, device: str | torch.devic
     network = Network(header.network, model, header.input_size, points)
     network.load_state_dict(found)
     return Checkpoint(header, network.to(device).eval(), model)
+
+
+def _few(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{names[:3]}{more}" if names else "none"

@@ -202,8 +202,11 @@ def _open_run(run: Path, resolved: dict[str, Any], morphable: bytes, *, resume: 
     before = _read_run(run)
     if resume and before is not None:
         for key in ("config", "split"):
-            if before[key] != resolved[key]:
-                raise ConfigError(f"{run}: was begun with another {key}; resume with the same preset and settings")
+            if changed := _changed(before[key], resolved[key], key):
+                raise ConfigError(
+                    f"{run}: was begun with another {key} ({', '.join(changed)}); resume with the same version of the "
+                    "program, preset and settings"
+                )
         if before["store"]["digest"] != resolved["store"]["digest"]:
             raise ConfigError(f"{run}: was begun on another store ({before['store']['path']})")
         return
@@ -221,6 +224,14 @@ def _open_run(run: Path, resolved: dict[str, Any], morphable: bytes, *, resume: 
     if run.exists():
         shutil.rmtree(run)
     new.rename(run)
+
+
+def _changed(before: object, now: object, name: str) -> list[str]:
+    """Keys that are not the same in two JSON documents, as ``config.network.head``."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = sorted(before.keys() | now.keys())
+        return [found for key in keys for found in _changed(before.get(key), now.get(key), f"{name}.{key}")]
+    return [] if before == now else [name]
 
 
 def _read_run(run: Path) -> dict[str, Any] | None:

@@ -114,6 +114,11 @@ def add(tensors: dict, header: dict) -> None:
     tensors["extra"] = torch.zeros(1)
 
 
+def rename(tensors: dict, header: dict) -> None:
+    for name in [name for name in tensors if ".features." in name]:
+        tensors[name.replace(".features.", ".features.x.")] = tensors.pop(name)
+
+
 def reshape(tensors: dict, header: dict) -> None:
     tensors["blocks.0.update.0.bias"] = torch.zeros(3)
 
@@ -150,7 +155,8 @@ def strange(tensors: dict, header: dict) -> None:
     ("change", "message"),
     [
         (drop, "weights missing: \\['blocks.2.update.0.weight'\\]"),
-        (add, "unexpected: \\['extra'\\]"),
+        (add, "unexpected: \\['extra'\\]$"),
+        (rename, "and 69 more; unexpected: .* and 69 more; a network of another version"),
         (reshape, "blocks.0.update.0.bias: expected shape"),
         (fewer, "expected P of 17 numbers, 8 and the 9 coefficients of .*, found \\(15,\\)"),
         (poison, "initial: holds numbers that are not finite"),

@@ -15,23 +15,6 @@ from pifa_model.shape import Landmarks
 from pifa_model.visualization import VisualizationLayer
 
 
-def test_paper_preset_has_half_a_billion_weights(model: MorphableModel) -> None:
-    config = load_config("paper")
-    with torch.device("meta"):
-        network = Network(config.network, model)
-    params = 8 + model.n_coefficients
-    outputs = [filters[-1] for filters in config.network.filters]
-    first = 800 * 57 * 57 * sum(outputs) + 6 * 800
-    second = 6 * 801 * params
-    trunk, features = 0, 0
-    for (a, b), kernel in zip(config.network.filters, config.network.kernels, strict=True):
-        trunk += (4 + features) * a * kernel**2 + a * b * kernel**2 + 2 * (a + b)
-        features = b
-    assert sum(p.numel() for p in network.parameters()) == first + second + trunk
-    assert first == 499_046_400 + 4_800
-    assert 0.49e9 < first + second + trunk < 0.51e9
-
-
 def test_table_1_and_the_pooling_after_the_first_convolution(model: MorphableModel) -> None:
     network = Network(load_config("compact").network, model)
     kernels = [

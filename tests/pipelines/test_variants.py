@@ -11,10 +11,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from pifa_data.morphable import MorphableModel
 from pifa_data.store import Store
-from pifa_model.config import NetworkConfig
+from pifa_model.config import NetworkConfig, load_config
 from pifa_model.network import Network
 from pifa_model.store_rows import StoreRows
 from pipelines.train import split_of
@@ -93,6 +94,19 @@ def test_noise_is_of_each_weight_s_size_and_taken_back(probes: ModuleType, netwo
     assert float(weight.std()) == pytest.approx(0.05, rel=0.1)
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, before[name])
+
+
+@pytest.mark.parametrize("preset", ["compact", "small"])
+def test_multiply_adds_are_those_that_are_counted(variants: ModuleType, model: MorphableModel, preset: str) -> None:
+    config = load_config(preset).network
+    network = Network(config, model).eval()
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network(IMAGES[:1])
+    wanted = counter.get_flop_counts()["Global"][torch.ops.aten.convolution] / 2
+    assert variants.multiply_adds(config.filters, config) == wanted
+    wide = load_config(preset, variants.widened(2)(config)).network
+    assert len(wide.filters) == 2
+    assert variants.multiply_adds(wide.filters, wide) == pytest.approx(wanted, rel=0.1)
 
 
 def run(
