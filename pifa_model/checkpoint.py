@@ -24,7 +24,7 @@ from pifa_model.config import Config, NetworkConfig
 from pifa_model.network import Network
 
 FORMAT = "pifa-checkpoint"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 class MorphableReference(BaseModel):

@@ -51,7 +51,7 @@ class VisualizationConfig(_Section):
 
 
 class NetworkConfig(_Section):
-    """Six visualization blocks (table 1)."""
+    """Visualization blocks; six of them are table 1's."""
 
     filters: tuple[tuple[Count, ...], ...] = ((12, 16), (20, 24), (28, 32), (36, 40), (40, 40), (40, 40))
     kernels: tuple[Literal[1, 3, 5, 7], ...] = (5, 3, 3, 3, 3, 3)

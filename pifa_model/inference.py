@@ -35,9 +35,9 @@ class Alignment:
         visibility: ``(L,)`` bool, the point faces the viewer.
         pose: ``(3,)`` yaw, pitch, roll in radians.
         params: ``(8 + K,)`` P: M row-major in source-image pixels, then p.
-        score: 0 to 1. Of a network with `uncertainty` 1 − e/8, at least 0, where e is the error that it expects, in
-            percent of √(w·h) of its box (8 is the papers' failure). Of another 1/(1 + m), where m is how far the last
-            block still moved the points, in the same unit; not calibrated.
+        score: 0 to 1. Of a network with `uncertainty` 1 − e/8, at least 0, where e is the mean error that it expects of
+            the points it was trained on, hidden ones too, in percent of √(w·h) of its box. Of another 1/(1 + m), where
+            m is how far the last block still moved the points, in the same unit; not calibrated.
     """
 
     box: np.ndarray
@@ -52,7 +52,7 @@ DISTANCE = 1.148
 """Mean distance of a point whose two coordinates are of Laplace's distribution, in their standard deviations."""
 
 FAILURE = 8.0
-"""Percent of the box's size; an error above it counts as a failure."""
+"""Percent of √(w·h) of the box: the expected error at which the score is 0."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,11 @@ class Aligner:
         self.landmarks = Landmarks(self.model, self.scheme).to(self.device).eval()
 
     @classmethod
-    def load(cls, path: str | Path, morphable: str | Path | None = None, device: str = "cpu") -> Aligner:
-        """Load a checkpoint's file, with its morphable model's file (by default the one beside it).
+    def load(
+        cls, path: str | Path, morphable: str | Path | None = None, device: str = "cpu", blocks: int | None = None
+    ) -> Aligner:
+        """Load a checkpoint's file, with its morphable model's file (by default the one beside it), to stop after
+        ``blocks`` blocks.
 
         Raises:
             CheckpointError, MorphableError: see ``load_checkpoint``.
@@ -106,7 +109,7 @@ class Aligner:
         file = Path(morphable) if morphable is not None else path.parent / "morphable.safetensors"
         if not file.is_file():
             raise CheckpointError(f"{path}: its morphable model is not beside it ({file}); name it with `morphable`")
-        return cls(load_checkpoint(path, MorphableModel.load(file)), device)
+        return cls(load_checkpoint(path, MorphableModel.load(file)), device, blocks)
 
     def with_scheme(self, scheme: str) -> Aligner:
         """The same network giving the landmarks of another scheme, whose places on the head its model knows.

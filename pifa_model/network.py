@@ -88,9 +88,11 @@ class Network(nn.Module):
             blocks: stop after so many; all by default.
 
         Raises:
-            ValueError: images of another shape, channel order or type.
+            ValueError: images of another shape, channel order or type; more blocks than there are, or none.
         """
         _check_images(images, self.size)
+        if blocks is not None and not 1 <= blocks <= len(self.blocks):
+            raise ValueError(f"blocks: expected 1 to {len(self.blocks)}, found {blocks}")
         x = (images.float() - 127.5) / 64.0
         out = Outputs([], [], [])
         params = self.initial.expand(len(x), -1)
@@ -148,6 +150,8 @@ class Network(nn.Module):
             last = block.update[-1]
             assert isinstance(last, nn.Linear)  # for the type checker; set in VisualizationBlock
             nn.init.normal_(last.weight, std=1e-3)
+            if block.spread is not None:  # begins at e⁰ = 1 pixel
+                nn.init.normal_(block.spread.weight, std=1e-3)
 
 
 def _check_images(images: Tensor, size: int) -> None:

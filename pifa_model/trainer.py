@@ -183,6 +183,12 @@ class AlignmentModule(lightning.LightningModule):
         self._advance(1, f"loss {self._sum / self._count:.3f}")
         return loss
 
+    def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any = None, *_: Any, **__: Any) -> None:
+        """The layers that tell the spread are clipped apart: they must not shorten the steps of all others."""
+        for spread in (False, True):
+            part = [p for name, p in self.network.named_parameters() if (".spread." in name) == spread]
+            torch.nn.utils.clip_grad_norm_(part, gradient_clip_val)
+
     def on_train_epoch_end(self) -> None:
         """Validate, report, and save what is needed to go on.
 

@@ -47,7 +47,7 @@ class VisualizationLayer(nn.Module):
                 here: on a GPU the answer would stop the queue at every block. A face whose P is not finite is drawn as
                 zeros and touches no other face; ``check_params`` asks where P comes from outside.
             size: side of the map, pixels.
-            stride: crop pixels a map pixel, 1 or 2 in the network; u₅₇ = (u₁₁₄ + 0.5)/2 − 0.5.
+            stride: crop pixels a map pixel: 1 for block 1, later `network.stride`; u = (u₁₁₄ + 0.5)/stride − 0.5.
 
         Returns:
             ``(B, 1, size, size)`` of the same type; 0 where no vertex is near.

@@ -44,7 +44,7 @@ class CheckpointConfig(Document):
     model_config = ConfigDict(extra="allow")
 
     format: Literal["pifa-checkpoint"]
-    format_version: Literal[1]
+    format_version: Literal[2]
     preset: Text
     scheme: Text
     landmark_kind: Literal["2d", "3d"]

@@ -14,7 +14,7 @@ import zoo
 
 CONFIG: dict[str, Any] = {
     "format": "pifa-checkpoint",
-    "format_version": 1,
+    "format_version": 2,
     "preset": "compact",
     "scheme": "ibug68",
     "landmark_kind": "2d",

@@ -77,7 +77,7 @@ def test_safetensors_without_a_configuration(registry: Path, tmp_path: Path, met
     "changes",
     [
         {"format": "other"},
-        {"format_version": 2},
+        {"format_version": 1},
         {"input_size": "114"},
         {"grow": float("nan")},
         {"scheme": "\x1b[2J"},
