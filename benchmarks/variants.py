@@ -26,6 +26,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -292,7 +293,7 @@ def tables(results: dict[str, Result]) -> str:
     """Everything that was asked for, as Markdown."""
     base = results.get("base")
     most = max(len(result.errors) for result in results.values())
-    by_block, last, disturbed = [], [], []
+    by_block, added, last, disturbed = [], [], [], []
     for name, result in results.items():
         errors, people, numbers = result.errors, result.people, result.numbers
 
@@ -301,6 +302,8 @@ def tables(results: dict[str, Result]) -> str:
 
         means = [f"{value:.2f}" for value in np.nanmean(errors, axis=1)]
         by_block.append([name, *means, *[""] * (most - len(means))])
+        steps = [difference(after, before) for before, after in pairwise(errors)]
+        added.append([name, *steps, *[""] * (most - len(means))])
         against = "" if base is None or result is base else difference(errors[-1], same_faces(base, result))
         last.append(
             [
@@ -326,6 +329,7 @@ def tables(results: dict[str, Result]) -> str:
     parts = [
         f"{len(faces.people)} crops of {len(np.unique(faces.people))} people held out.",
         table(["NME after block", *[str(i + 1) for i in range(most)]], by_block),
+        table(["block − the one before", *[str(i + 2) for i in range(most - 1)]], added),
         table([*columns, "million weights", "ms a face (of base)", "s of training", "steps"], last),
         table(
             [
