@@ -12,7 +12,7 @@ import numpy as np
 
 from pifa_data.morphable import MorphableModel
 from pifa_data.morphable.points import landmark_vertices
-from pifa_data.morphable.simplify import NEVER_SEEN, seen
+from pifa_data.morphable.simplify import NEVER_SEEN, farthest_points, seen
 from pifa_model.config import VisualizationConfig
 
 PARTS = (range(36, 42), range(42, 48), range(30, 31), range(48, 49), range(54, 55))
@@ -65,15 +65,5 @@ def spread_vertices(mean: np.ndarray, count: int, weight: np.ndarray | None = No
     """
     if count >= len(mean):
         return np.arange(len(mean))
-    points = mean.astype(np.float64)
-    squares = (points**2).sum(1)
-    squared_weight = np.ones(len(points)) if weight is None else weight**2
-    chosen = np.zeros(count, dtype=np.int64)
-    distance = np.full(len(points), np.inf)
-    for i in range(1, count):
-        last = chosen[i - 1]
-        distance = np.minimum(distance, squares + squares[last] - 2 * points @ points[last])
-        # A chosen vertex is never taken again, not even where another one lies at the same place.
-        distance[last] = -np.inf
-        chosen[i] = (distance * squared_weight).argmax()
-    return np.sort(chosen)
+    weight = np.ones(len(mean)) if weight is None else weight
+    return farthest_points(mean.astype(np.float64), count, np.zeros(1, np.int64), weight)

@@ -36,20 +36,34 @@ def sample_vertices(mean: np.ndarray, normals: np.ndarray, keep: np.ndarray, nos
     from_nose = np.linalg.norm(points - points[nose_tip], axis=1)
     weight = np.maximum(seen(points, normals), NEVER_SEEN)
     weight[from_nose > from_nose[keep].max(initial=0.0)] *= BEYOND
-    squared_weight = weight**2
+    return farthest_points(points, count, np.unique(keep), weight)
 
-    chosen = np.unique(keep).tolist()
+
+def farthest_points(points: np.ndarray, count: int, first: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Well-spread points by farthest-point sampling.
+
+    Args:
+        points: ``(V, 3)`` float64.
+        count: points wanted, at most V.
+        first: numbers of those to begin with.
+        weight: ``(V,)`` positive factor of a point's distance to the chosen ones.
+
+    Returns:
+        ``(count,)`` int64, ascending.
+    """
+    squares, squared_weight = (points**2).sum(1), weight**2
     distance = np.full(len(points), np.inf)
-    for vertex in chosen:
-        distance = np.minimum(distance, ((points - points[vertex]) ** 2).sum(1))
-    # A chosen vertex is never taken again, not even where another one lies at the same place.
-    distance[chosen] = -1.0
-    while len(chosen) < count:
-        vertex = int((distance * squared_weight).argmax())
-        chosen.append(vertex)
-        distance = np.minimum(distance, ((points - points[vertex]) ** 2).sum(1))
-        distance[vertex] = -1.0
-    return np.sort(np.array(chosen, dtype=np.int64))
+    chosen = np.zeros(count, np.int64)
+    chosen[: len(first)] = first
+    for i in range(count):
+        if i >= len(first):
+            chosen[i] = (distance * squared_weight).argmax()
+        last = chosen[i]
+        # ‖p − q‖² by its square: a fifth of the time, and rounded to below 0 where points are alike.
+        distance = np.minimum(distance, squares + squares[last] - 2 * points @ points[last])
+        # A chosen vertex is never taken again, not even where another one lies at the same place.
+        distance[last] = -np.inf
+    return np.sort(chosen)
 
 
 def seen(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
