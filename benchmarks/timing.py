@@ -8,16 +8,18 @@ from collections.abc import Callable
 import numpy as np
 
 
-def in_turns(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, np.ndarray]:
-    """Seconds of the clock of each repeat, ``(repeats,)`` a work, after one that does not count.
+def in_turns(
+    works: dict[str, Callable[[], object]], repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, np.ndarray]:
+    """Seconds of a clock of each repeat, ``(repeats,)`` a work, after one that does not count.
 
     Ratios are to be taken repeat by repeat, and then their median.
     """
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for repeat in range(repeats + 1):
         for name, work in works.items():
-            start = time.perf_counter()
+            start = clock()
             work()
             if repeat:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock() - start)
     return {name: np.array(times) for name, times in seconds.items()}

@@ -28,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from timing import in_turns
 from torch import Tensor
 
 from pifa_data.camera import camera, rotation
@@ -103,21 +104,20 @@ def forward_backward(draw: Callable[..., Tensor], params: Tensor) -> tuple[Tenso
     return drawn.detach(), leaf.grad
 
 
-def in_turn(works: dict[str, Callable[[], object]], repeats: int, device: str = "cpu") -> dict[str, float]:
-    """Median milliseconds of each, one repeat of all after the other."""
+def milliseconds(works: dict[str, Callable[[], object]], repeats: int, device: str = "cpu") -> dict[str, float]:
+    """Median of each, taken in turns: of CPU time, on CUDA of the clock until the device has done it."""
+    if device == "cuda":
+        works = {name: _awaited(work) for name, work in works.items()}
     clock = time.perf_counter if device == "cuda" else time.process_time
-    times: dict[str, list[float]] = {name: [] for name in works}
-    for repeat in range(repeats + 2):
-        for name, work in works.items():
-            if device == "cuda":
-                torch.cuda.synchronize()
-            start = clock()
-            work()
-            if device == "cuda":
-                torch.cuda.synchronize()
-            if repeat > 1:  # the first two warm up
-                times[name].append(1e3 * (clock() - start))
-    return {name: float(np.median(values)) for name, values in times.items()}
+    return {name: 1e3 * float(np.median(seconds)) for name, seconds in in_turns(works, repeats, clock).items()}
+
+
+def _awaited(work: Callable[[], object]) -> Callable[[], None]:
+    def run() -> None:
+        work()
+        torch.cuda.synchronize()
+
+    return run
 
 
 def peak_memory(which: str, model: str) -> float:
@@ -156,7 +156,7 @@ def against_the_obvious(name: str, model: MorphableModel, repeats: int) -> dict[
     works: dict[str, Callable[[], object]] = {
         which: (lambda draw=draw: forward_backward(draw, params)) for which, draw in ways.items()
     }
-    times = in_turn(works, repeats)
+    times = milliseconds(works, repeats)
     memory = {which: peak_memory(which, name) for which in ways}
     off = (v - v0).abs()
     return {
@@ -188,7 +188,7 @@ def by_vertices(model: MorphableModel, repeats: int) -> list[dict[str, float | s
     for key, layer in layers.items():
         for batch in (1, BATCH):
             works[f"{key} {batch}"] = lambda layer=layer, batch=batch: layer(params[:batch], SIZE, STRIDE)
-    times = in_turn(works, repeats)
+    times = milliseconds(works, repeats)
     rows: list[dict[str, float | str]] = []
     for key, layer in layers.items():
         row: dict[str, float | str] = {"choice": key[0], "vertices": key[1]}
@@ -229,7 +229,7 @@ def on_cuda(model: MorphableModel, repeats: int) -> dict[str, float]:
         needed = 4 * k * q3 + batch * (2 * 4 * q3 + SIZE**2 * (2 * 8 + 2 * 16 + 4))
         big = torch.empty(1 << 28, dtype=torch.uint8, device="cuda")
         works["copy"] = lambda big=big: big.clone()
-        times = in_turn(works, repeats, "cuda")
+        times = milliseconds(works, repeats, "cuda")
         bandwidth = 2 * big.numel() / times["copy"]
         for name in ("plain", "compiled"):
             out[f"{name}_ms_batch_{batch}"] = times[name]
