@@ -428,6 +428,38 @@ def train(
     click.echo(f"{out}: {summary.steps} steps in {summary.seconds:.0f} s, {best}")
 
 
+@main.command()
+@click.argument("table")
+@click.option("--store", required=True, help="Store to train and measure on; its people are held out as always.")
+@click.option("--budget", default=10_000, show_default=True, type=click.IntRange(1), help="Crops a run is trained on.")
+@click.option("--seeds", default=1, show_default=True, type=click.IntRange(1), help="Runs of each variant.")
+@click.option("--preset", default="small", show_default=True, help="The network that is varied.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting of all runs.")
+@click.option("--test", "tests", multiple=True, metavar="SOURCE", help="Also measure each run on it, as its papers do.")
+@click.option("--out", default="paper", show_default=True, type=_FILE, help="Folder of the results, a JSON file a run.")
+@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def paper(table: str, seeds: int, tests: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Run the experiment of a TABLE of the paper within a budget, and print the paper's numbers beside yours.
+
+    TABLE is table2 to table8, figure7, noise or training-time. Runs are shared between tables; what is done is not
+    done again, and what was stopped goes on.
+
+    \b
+    Example:
+      pifa paper table6 --store S.zarr --seeds 3
+      pifa paper table2 --store aflw.zarr --preset paper --budget 2574660 --test aflw-lpfa:AFLW --device cuda
+    """
+    from pipelines.experiments import Plan
+    from pipelines.paper import as_markdown, run_paper
+
+    result = run_paper(table, Plan(each_block=False, **options), seeds=seeds, tests=tests)
+    if as_json:
+        _print_json(result)
+        return
+    click.echo(as_markdown(result))
+
+
 @main.command("eval")
 @click.argument("checkpoint")
 @click.argument("target", metavar="STORE|SOURCE")

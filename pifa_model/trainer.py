@@ -77,6 +77,8 @@ def stages_of(config: Config, total: int) -> list[Stage]:
 class RoundReport:
     """What one round gave: step reached, mean training loss, validation NME in percent a block, seconds of its steps.
 
+    ``cpu_seconds`` are of the processor, all threads together: what they took however busy the machine was.
+
     Of a cascade the blocks are those that were run.
     """
 
@@ -87,6 +89,7 @@ class RoundReport:
     train_loss: float
     val_nme: list[float]
     seconds: float
+    cpu_seconds: float
 
 
 class AlignmentModule(lightning.LightningModule):
@@ -124,7 +127,7 @@ class AlignmentModule(lightning.LightningModule):
         self._total = stream.total_steps(config.training.epochs)
         self.stages = stages_of(config, self._total)
         self._stage = self.stages[0]
-        self._sum, self._count, self._started = 0.0, 0, time.perf_counter()
+        self._sum, self._count, self._started = 0.0, 0, (time.perf_counter(), time.process_time())
 
     @property
     def step(self) -> int:
@@ -153,7 +156,7 @@ class AlignmentModule(lightning.LightningModule):
             for block in self.network.blocks[: self._stage.block]:
                 block.eval()  # frozen as they are used: no statistics of batch norm are taken, no dropout
         torch.manual_seed(self.config.training.seed * 1_000_003 + self.step)
-        self._sum, self._count, self._started = 0.0, 0, time.perf_counter()
+        self._sum, self._count, self._started = 0.0, 0, (time.perf_counter(), time.process_time())
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Any:
         """Arrays to tensors on the device."""
@@ -194,7 +197,7 @@ class AlignmentModule(lightning.LightningModule):
 
         In this order: a run killed in between repeats the round, and what it reported is replaced.
         """
-        seconds = time.perf_counter() - self._started
+        seconds, cpu_seconds = time.perf_counter() - self._started[0], time.process_time() - self._started[1]
         self._report(
             RoundReport(
                 stage=self._stage.number,
@@ -204,6 +207,7 @@ class AlignmentModule(lightning.LightningModule):
                 train_loss=self._sum / max(self._count, 1),
                 val_nme=self.validate_blocks(),
                 seconds=seconds,
+                cpu_seconds=cpu_seconds,
             ),
             self.network,
         )

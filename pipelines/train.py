@@ -282,6 +282,7 @@ class _Log:
             "learning_rate": f"{report.learning_rate:.3e}",
             "train_loss": f"{report.train_loss:.5f}",
             "seconds": f"{report.seconds:.1f}",
+            "cpu_seconds": f"{report.cpu_seconds:.1f}",
         } | {f"val_nme_block{i + 1}": f"{value:.4f}" for i, value in enumerate(report.val_nme)}
         # A round that was finished but not yet in the saved state is run again.
         self._rows = [old for old in self._rows if int(old["step"]) < report.step] + [row]
