@@ -163,6 +163,28 @@ def test_a_resumed_stream_goes_on_where_it_was(data: StoreRows) -> None:
         np.testing.assert_array_equal(a.params, b.params)
 
 
+@pytest.mark.parametrize("world", [2, 3])
+def test_ranks_share_each_batch(data: StoreRows, world: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "CHUNK", 8)
+    monkeypatch.setattr(batches, "GROUP", 2)
+    rows = every_row(data)
+    alone = TrainingStream(data, rows, 6, seed=5, mirror=0.5)
+    ranks = [TrainingStream(data, rows, 6, seed=5, mirror=0.5, rank=rank, world=world) for rank in range(world)]
+    assert {stream.steps_per_epoch for stream in ranks} == {alone.steps_per_epoch}
+    first, count = 3, alone.steps_per_epoch  # into the next epoch
+    whole = alone.read(first, count)
+    for batch, *parts in zip(whole, *(stream.read(first, count) for stream in ranks), strict=True):
+        assert {len(part.rows) for part in parts} == {6 // world}
+        for name in ("images", "params", "landmarks", "visibility", "marching", "rows"):
+            np.testing.assert_array_equal(np.concatenate([getattr(part, name) for part in parts]), getattr(batch, name))
+
+
+def test_a_batch_that_ranks_can_not_share_is_refused(stores: Stores) -> None:
+    data = stores["small"]
+    with pytest.raises(ConfigError, match=r"training.batch_size: 8 rows .*no multiple of 3 devices"):
+        TrainingStream(data, every_row(data), 8, seed=0, mirror=0.0, rank=0, world=3)
+
+
 def test_a_mirrored_crop_has_the_fit_and_labels_of_its_mirror_image(data: StoreRows) -> None:
     rows = every_row(data)[:16]
     pictures = data.read_pictures(rows)
