@@ -21,7 +21,7 @@ from torch import Tensor
 from pifa_data.errors import ConfigError
 from pifa_data.store import CHUNK
 from pifa_model.crops import cut_crops
-from pifa_model.store_rows import Batch, StoreRows
+from pifa_model.rows import Batch, Rows
 
 GROUP = 32
 """Chunks mixed with each other: 2,048 rows, 80 MB of crops or 135 MB of the larger pictures of the layout ``faces``."""
@@ -32,7 +32,7 @@ class TrainingStream:
 
     def __init__(
         self,
-        data: StoreRows,
+        data: Rows,
         rows: np.ndarray,
         batch_size: int,
         seed: int,

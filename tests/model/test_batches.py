@@ -15,8 +15,9 @@ from pifa_data.store import Store
 from pifa_model import batches
 from pifa_model.batches import TrainingStream
 from pifa_model.crops import cut_crops
+from pifa_model.rows import Batch
 from pifa_model.shape import Landmarks
-from pifa_model.store_rows import Batch, StoreRows
+from pifa_model.store_rows import StoreRows
 
 Stores = dict[str, StoreRows]
 
