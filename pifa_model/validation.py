@@ -11,14 +11,14 @@ from torch import Tensor
 from pifa_model.batches import to_tensors
 from pifa_model.losses import relative_error
 from pifa_model.network import Network
+from pifa_model.rows import Rows
 from pifa_model.shape import Landmarks
-from pifa_model.store_rows import StoreRows
 
 
 class HeldOut:
     """Rows of a store that a network is measured on."""
 
-    def __init__(self, data: StoreRows, rows: np.ndarray) -> None:
+    def __init__(self, data: Rows, rows: np.ndarray) -> None:
         self._data, self.rows = data, rows
         self._pictures = data.read_pictures(rows)
 
