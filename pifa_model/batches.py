@@ -66,6 +66,14 @@ class TrainingStream:
         self._rank, self._world = rank, world
         self.steps_per_epoch = len(rows) // batch_size
 
+    def of_rank(self, rank: int, world: int) -> TrainingStream:
+        """The part of one rank of the same batches.
+
+        Raises:
+            ConfigError: a batch has no equal parts.
+        """
+        return TrainingStream(self._data, self._rows, self._batch, self._seed, self._mirror, rank, world)
+
     def total_steps(self, epochs: float) -> int:
         """Batches in so many passes over the rows, which need not be whole; at least one."""
         return max(1, round(epochs * self.steps_per_epoch))

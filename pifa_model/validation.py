@@ -38,7 +38,7 @@ class HeldOut:
             landmarks: f(P).
             blocks: stop after so many; all if None.
         """
-        found = []
+        found = [torch.zeros(blocks or len(network.blocks), 0, device=network.initial.device)]  # there may be no rows
         for tensors in self.batches(network.initial.device):
             outputs = network(tensors["images"], blocks=blocks).params
             labels, marching = (tensors["landmarks"], tensors["visibility"]), tensors["marching"]

@@ -157,7 +157,7 @@ def measure(folder: Path, data: StoreRows, config: Config, plan: Plan) -> dict[s
     """What a trained run does on the people held out."""
     device, model = pick_device(plan.device), data.store.model
     checkpoint = load_checkpoint(folder / "last.safetensors", model, device)
-    rows = validation_rows(data, split_of(data, config))
+    rows = validation_rows(data, split_of(data, config).val)
     # Mixed, so that a face's neighbour in a batch is another person's.
     rows = np.random.default_rng(0).permutation(rows)
     _, people = np.unique(np.array(data.subjects)[data.source[rows]], return_inverse=True)
