@@ -99,8 +99,11 @@ class Rows(ABC):
         """Where the crops of rows lie in their faces' pictures, ``(N, 4)`` float32; see ``cut_crops``."""
 
     @abstractmethod
-    def read_pictures(self, rows: np.ndarray) -> np.ndarray:
-        """``(N, H, H, 3)`` uint8: what the store holds for rows in any order, each chunk read once."""
+    def read_pictures(self, rows: np.ndarray, flipped: np.ndarray | None = None) -> np.ndarray:
+        """``(N, H, H, 3)`` uint8: what the store holds for rows in any order, each chunk read once.
+
+        Crops of ``flipped`` (N,) bool are turned left to right; larger pictures stay, their windows are turned.
+        """
 
     def rows_of(self, faces: np.ndarray) -> np.ndarray:
         """Valid rows of the faces marked in ``(F,)`` bool, ascending."""
@@ -116,13 +119,10 @@ class Rows(ABC):
             yield self.params(rows[start : start + length])
 
     def batch(self, rows: np.ndarray, pictures: np.ndarray, flipped: np.ndarray) -> Batch:
-        """Rows as a batch, those of ``flipped`` (B,) bool turned left to right; ``pictures`` as they were read.
+        """Rows as a batch, with labels as of ``labels``; ``pictures`` as they were read for the same ``flipped``.
 
         A flipped row that the store holds mirrored is the face as it was.
         """
         windows = self.windows(rows, flipped) if self.shared else None
-        if not self.shared and flipped.any():
-            pictures = pictures.copy()
-            pictures[flipped] = pictures[flipped, :, ::-1]
         labels, marching = self.labels(rows, flipped), self.marching[self.source[rows]]
         return Batch(pictures, windows, labels.params, labels.landmarks, labels.visibility, marching, rows)

@@ -51,7 +51,8 @@ def landmarks() -> Landmarks:
 
 def batch_of(data: StoreRows, count: int = 12, seed: int = 0) -> dict[str, Tensor]:
     rows = data.rows_of(np.ones(len(data.subjects), bool))[:count]
-    batch = data.batch(rows, data.read_pictures(rows), np.arange(count) % 3 == 0)
+    turned = np.arange(count) % 3 == 0
+    batch = data.batch(rows, data.read_pictures(rows, turned), turned)
     tensors = to_device(batch, CPU)
     return tensors | {"draws": torch.from_numpy(draw(np.random.default_rng(seed), count))}
 
@@ -256,8 +257,10 @@ def test_beyond_a_picture_is_its_reflection() -> None:
 def test_mirroring_and_moving_commute(data: StoreRows) -> None:
     """The flipped crop, moved, is the crop moved the other way round, flipped; and flipping twice is nothing."""
     rows = data.rows_of(np.ones(len(data.subjects), bool))[:12]
-    pictures = data.read_pictures(rows)
-    plain, flipped = (to_device(data.batch(rows, pictures, np.full(12, flip)), CPU) for flip in (False, True))
+    plain, flipped = (
+        to_device(data.batch(rows, data.read_pictures(rows, turned), turned), CPU)
+        for turned in (np.zeros(12, bool), np.ones(12, bool))
+    )
     draws = torch.from_numpy(draw(np.random.default_rng(5), 12))
     turned = draws.clone()
     for name in ("rotation", "shift_x"):
