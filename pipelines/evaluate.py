@@ -22,6 +22,7 @@ from pifa_model.store_rows import StoreRows
 from pipelines.checkpoints import load_aligner
 from pipelines.eval_collect import Collected, collect_faces, collect_store
 from pipelines.eval_measure import Measurement, measure
+from pipelines.fits import check_free, is_page
 from pipelines.sources import load_faces
 
 
@@ -44,9 +45,21 @@ class Evaluation:
     note: str
 
 
-def run_eval(checkpoint: str, target: str, **options: Any) -> EvalResult:
-    """Measure a checkpoint; arguments and errors as of ``evaluate``."""
+def run_eval(
+    checkpoint: str, target: str, *, report: Path | None = None, overwrite: bool = False, **options: Any
+) -> EvalResult:
+    """Measure a checkpoint, and write a page about it where ``report`` is given; ``options`` as of ``evaluate``.
+
+    Raises:
+        PifaError, ZooError: checkpoint, target or subset can't be used; a file in the page's way.
+    """
+    if report is not None:
+        check_free(report, overwrite, is_page, "an HTML page")
     found = evaluate(checkpoint, target, **options)
+    if report is not None:
+        from pipelines.report import write_eval_page
+
+        write_eval_page(report, found)
     return EvalResult(found.values, found.note)
 
 
