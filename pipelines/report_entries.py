@@ -60,6 +60,18 @@ class Entry:
         of = self.numbers
         return (of.faces_digest, of.boxes, of.normaliser) if of is not None and of.faces_digest else None
 
+    @property
+    def preset(self) -> str:
+        """The preset's name, or nothing."""
+        return str((self.config or {}).get("preset", ""))
+
+    @property
+    def sees_map(self) -> bool:
+        """Whether the network's blocks are given V; true where nobody says otherwise."""
+        network = (self.config or {}).get("network")
+        inputs = network.get("inputs") if isinstance(network, dict) else None
+        return not isinstance(inputs, list) or "map" in inputs
+
 
 def of_evaluation(evaluation: Evaluation, kind: str = "eval") -> Entry:
     """An entry of what was measured now."""
