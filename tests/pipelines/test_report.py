@@ -41,7 +41,7 @@ def measured(small_run: Path, small_store: Path) -> Evaluation:
 
 @pytest.fixture(scope="module")
 def hostile_faces(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six of the synthetic faces, one of a hostile name, and one that is no picture; seven points are occluded."""
+    """Six of the synthetic faces, one of a hostile name, and one that is no picture."""
     folder = tmp_path_factory.mktemp("hostile") / "faces"
     (folder / "images").mkdir(parents=True)
     lines = (synthetic / "faces" / "keypoints.csv").read_text().splitlines()
