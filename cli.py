@@ -386,10 +386,12 @@ def store_report(path: str, out: Path, overwrite: bool) -> None:
 @click.option("--out", required=True, type=_FILE, help="Run folder.")
 @click.option("--preset", default="compact", show_default=True, help="compact, small, paper, or a .toml file.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting, as optimizer.name=sgd.")
+@click.option("--val", metavar="STORE", help="Store to validate on, of other people, in place of --val-fraction.")
 @click.option("--val-fraction", type=click.FloatRange(0, 0.9), help="Share of the people held out (default 0.1).")
 @click.option("--epochs", type=click.FloatRange(0, min_open=True), help="Passes over the training crops; may be 0.5.")
 @click.option("--batch-size", type=click.IntRange(1), help="Crops a step.")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@click.option("--devices", type=click.IntRange(1), help="Processes on this machine, a GPU each (default 1).")
 @click.option("--precision", type=click.Choice(["32", "bf16", "16"]), help="Arithmetic of the convolutions.")
 @click.option("--resume", is_flag=True, help="Go on with a run that was stopped.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing run.")
@@ -399,33 +401,76 @@ def train(
     out: Path,
     preset: str,
     settings: tuple[str, ...],
+    val: str | None,
     device: str,
+    devices: int | None,
     resume: bool,
     overwrite: bool,
     as_json: bool,
     **shortcuts: Any,
 ) -> None:
-    """Train a network on a store that `pifa prep` made; people, never crops, are held out for validation.
+    """Train a network on stores that `pifa prep` made; people, never crops, are held out for validation.
+
+    A batch is shared by all devices, started by --devices, by torchrun on each of several machines, or by SLURM.
 
     \b
     Example:
       pifa train S.zarr --out RUN --preset compact --val-fraction 0.15 --epochs 2
+      pifa train A.zarr B.zarr --val C.zarr --out RUN --device cuda --devices 4 --batch-size 256
+      torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29500 \
+        --no-python pifa train S.zarr --out RUN --device cuda
     """
-    if len(stores) > 1:
-        raise click.UsageError("one store at a time for now; prepare several sources into one: pifa prep A B --store S")
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite exclude each other")
+    if val is not None and shortcuts["val_fraction"] is not None:
+        raise click.UsageError("--val and --val-fraction exclude each other")
     from pifa_model.config import load_config
     from pipelines.train import run_training
 
     given = tuple(f"training.{key}={json.dumps(value)}" for key, value in shortcuts.items() if value is not None)
     config = load_config(preset, settings + given)
-    summary = run_training(stores[0], out, config, device=device, resume=resume, overwrite=overwrite)
+    summary = run_training(
+        stores, out, config, val=val, device=device, devices=devices, resume=resume, overwrite=overwrite
+    )
+    if summary is None:  # the first process tells it
+        return
     if as_json:
         _print_json({**summary.__dict__, "run": str(summary.run)})
         return
     best = "no validation" if summary.best_nme is None else f"best validation NME {summary.best_nme:.2f} % (tight)"
     click.echo(f"{out}: {summary.steps} steps in {summary.seconds:.0f} s, {best}")
+
+
+@main.command()
+@click.argument("table")
+@click.option("--store", required=True, help="Store to train and measure on; its people are held out as always.")
+@click.option("--budget", default=10_000, show_default=True, type=click.IntRange(1), help="Crops a run is trained on.")
+@click.option("--seeds", default=1, show_default=True, type=click.IntRange(1), help="Runs of each variant.")
+@click.option("--preset", default="small", show_default=True, help="The network that is varied.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting of all runs.")
+@click.option("--test", "tests", multiple=True, metavar="SOURCE", help="Also measure each run on it, as its papers do.")
+@click.option("--out", default="paper", show_default=True, type=_FILE, help="Folder of the results, a JSON file a run.")
+@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def paper(table: str, seeds: int, tests: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Run the experiment of a TABLE of the paper within a budget, and print the paper's numbers beside yours.
+
+    TABLE is table2 to table8, figure7, noise or training-time. Runs are shared between tables; what is done is not
+    done again, and what was stopped goes on.
+
+    \b
+    Example:
+      pifa paper table6 --store S.zarr --seeds 3
+      pifa paper table2 --store aflw.zarr --preset paper --budget 2574660 --test aflw-lpfa:AFLW --device cuda
+    """
+    from pipelines.experiments import Plan
+    from pipelines.paper import as_markdown, run_paper
+
+    result = run_paper(table, Plan(each_block=False, **options), seeds=seeds, tests=tests)
+    if as_json:
+        _print_json(result)
+        return
+    click.echo(as_markdown(result))
 
 
 @main.command("eval")

@@ -21,7 +21,7 @@ from torch import Tensor
 from pifa_data.errors import ConfigError
 from pifa_data.store import CHUNK
 from pifa_model.crops import cut_crops
-from pifa_model.store_rows import Batch, StoreRows
+from pifa_model.rows import Batch, Rows
 
 GROUP = 32
 """Chunks mixed with each other: 2,048 rows, 80 MB of crops or 135 MB of the larger pictures of the layout ``faces``."""
@@ -30,16 +30,47 @@ GROUP = 32
 class TrainingStream:
     """The endless sequence of training batches; ``read(step, count)`` gives any stretch of it."""
 
-    def __init__(self, data: StoreRows, rows: np.ndarray, batch_size: int, seed: int, mirror: float) -> None:
+    def __init__(
+        self,
+        data: Rows,
+        rows: np.ndarray,
+        batch_size: int,
+        seed: int,
+        mirror: float,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
         """Make a stream of ``rows``.
 
+        Args:
+            data: what the rows are of.
+            rows: ``(N,)`` ascending.
+            batch_size: rows of a batch, of all ranks together.
+            seed: decides the order, and what is mirrored.
+            mirror: probability that a row is flipped left to right.
+            rank: which part of every batch this stream gives.
+            world: how many ranks share a batch.
+
         Raises:
-            ConfigError: a batch needs more rows than there are.
+            ConfigError: a batch needs more rows than there are, or has no equal parts.
         """
         if batch_size > len(rows):
             raise ConfigError(f"training.batch_size: {batch_size} is more than the {len(rows)} training crops")
+        if batch_size % world:
+            raise ConfigError(
+                f"training.batch_size: {batch_size} rows of all devices together are no multiple of {world} devices"
+            )
         self._data, self._rows, self._batch, self._seed, self._mirror = data, rows, batch_size, seed, mirror
+        self._rank, self._world = rank, world
         self.steps_per_epoch = len(rows) // batch_size
+
+    def of_rank(self, rank: int, world: int) -> TrainingStream:
+        """The part of one rank of the same batches.
+
+        Raises:
+            ConfigError: a batch has no equal parts.
+        """
+        return TrainingStream(self._data, self._rows, self._batch, self._seed, self._mirror, rank, world)
 
     def total_steps(self, epochs: float) -> int:
         """Batches in so many passes over the rows, which need not be whole; at least one."""
@@ -75,7 +106,7 @@ class TrainingStream:
         return _ahead(self._read(first, count))
 
     def _read(self, first: int, count: int) -> Iterator[Batch]:
-        groups: dict[int, np.ndarray] = {}  # pictures of the groups that the current batch touches
+        groups: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # of the groups that the current batch touches
         epoch = -1
         for step in range(first, first + count):
             if step // self.steps_per_epoch != epoch:
@@ -83,20 +114,30 @@ class TrainingStream:
                 order, starts = self.order(epoch)
                 groups = {}
             start = (step % self.steps_per_epoch) * self._batch
-            stop = start + self._batch
             touched = range(
-                int(np.searchsorted(starts, start, "right")) - 1, int(np.searchsorted(starts, stop, "left"))
+                int(np.searchsorted(starts, start, "right")) - 1,
+                int(np.searchsorted(starts, start + self._batch, "left")),
             )
-            groups = {
-                g: groups[g] if g in groups else self._data.read_pictures(order[starts[g] : starts[g + 1]])
-                for g in touched
-            }
+            groups = {g: groups[g] if g in groups else self._group(order, starts[g], starts[g + 1]) for g in touched}
+            share = self._share
+            rows = order[start + share.start : start + share.stop]
             pictures = np.concatenate(
-                [groups[g][max(start - starts[g], 0) : max(stop - starts[g], 0)] for g in touched]
+                [read[slice(*np.searchsorted(at, [start, start + self._batch]))] for at, read in groups.values()]
             )
-            rows = order[start:stop]
-            flips = np.random.default_rng([self._seed, epoch, step]).random(len(rows)) < self._mirror
-            yield self._data.batch(rows, pictures, flips)
+            flips = np.random.default_rng([self._seed, epoch, step]).random(self._batch) < self._mirror
+            yield self._data.batch(rows, pictures, flips[share])
+
+    @property
+    def _share(self) -> slice:
+        """The part of a batch that is this rank's."""
+        length = self._batch // self._world
+        return slice(self._rank * length, (self._rank + 1) * length)
+
+    def _group(self, order: np.ndarray, first: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """This rank's positions of ``order`` from ``first`` to ``stop``, and the pictures there."""
+        at = np.arange(first, min(stop, self.steps_per_epoch * self._batch))
+        at = at[at % self._batch // (self._batch // self._world) == self._rank]
+        return at, self._data.read_pictures(order[at])
 
 
 def to_tensors(batch: Batch, size: int, device: torch.device) -> dict[str, Tensor]:

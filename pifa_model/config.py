@@ -139,6 +139,16 @@ class TrainingConfig(_Section):
     split_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = Field(
         default=None, description="which people are held out; `seed` if none"
     )
+    ema: Share = Field(
+        default=0.0, description="share that the moving average of the weights keeps a step; 0 keeps none"
+    )
+    patience: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="stop after so many rounds without a better validation error; 0 never"
+    )
+    keep_rounds: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="also keep the checkpoint of every so many rounds; 0 only the best and the last"
+    )
+    compile: bool = Field(default=False, description="compile the network: minutes at first, for long runs on a GPU")
     cascade: bool = Field(
         default=False, description="train the blocks one after another, with no gradient between; end to end if false"
     )

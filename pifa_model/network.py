@@ -64,15 +64,10 @@ class Network(nn.Module):
             raise ConfigError("network.uncertainty: the number of landmarks is needed")
         self.inputs, self.camera, self.stride = config.inputs, config.camera, config.stride
         self.anchors = Anchors(model, config.anchors) if config.head == "sample" else None
-        features, points = 0, points if config.uncertainty else 0
+        self._filters, points = config.filters, points if config.uncertainty else 0
         for index in range(len(config.filters)):
-            seen = {"image": 3, "features": features, "map": 1}
-            # The first block has no features to see; without the image it would see nothing.
-            channels = (3 + ("map" in config.inputs)) * (config.stride // 2) ** 2
-            if index:
-                channels = sum(seen[name] for name in config.inputs)
+            channels = sum(self.channels_of(index).values())
             blocks.append(VisualizationBlock(config, index, channels, size // config.stride, params, points))
-            features = config.filters[index][-1]
         self.blocks = nn.ModuleList(blocks)
         self.register_buffer("initial", torch.zeros(params))
         self.register_buffer("step", torch.ones(params))
@@ -120,6 +115,15 @@ class Network(nn.Module):
             if maps:
                 out.maps.append(v)
         return out
+
+    def channels_of(self, index: int) -> dict[str, int]:
+        """Channels of each input of block ``index``, in their order."""
+        if index:
+            seen = {"image": 3, "features": self._filters[index - 1][-1], "map": 1}
+            return {name: seen[name] for name in self.inputs}
+        # The first block has no features to see; without the image it would see nothing.
+        share = (self.stride // 2) ** 2
+        return {"image": 3 * share} | ({"map": share} if "map" in self.inputs else {})
 
     def draw(self, params: Tensor, index: int) -> Tensor:
         """V as block ``index`` is given it: ``(B, 1, S, S)`` for the first, on the grid of later blocks for others."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,6 +12,9 @@ from pifa_data.crop_rows import crop_landmarks, crop_params, crop_windows, flip_
 from pifa_data.schemes import get_scheme
 from pifa_data.store import Store
 from pifa_model.crops import cut_crops
+from pifa_model.rows import Batch, Labels, Rows
+
+__all__ = ["Batch", "StoreRows"]
 
 CUT = 16
 """Rows whose crops are cut at a time. A picture takes 0.26 MB as the floats that it is resampled from: 16 at a time
@@ -24,48 +26,19 @@ times as it has rows; decoding each time gives 3,600 rows a second of processor 
 (``benchmarks/layouts.py``)."""
 
 
-@dataclass(frozen=True)
-class Labels:
-    """What is known of N rows, crop pixels: P ``(N, 8 + K)``, landmarks ``(N, L, 2)``, visibility ``(N, L)`` uint8."""
-
-    params: np.ndarray
-    landmarks: np.ndarray
-    visibility: np.ndarray
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One batch, NumPy arrays.
-
-    Attributes:
-        images: ``(B, S, S, 3)`` uint8 crops, or the larger pictures of faces that ``windows`` are cut out of.
-        windows: ``(B, 4)`` float32, see ``cut_crops``; None where the images are the crops.
-        params, landmarks, visibility: see ``Labels``.
-        marching: ``(B,)`` bool, faces of kind ``2d``.
-        rows: ``(B,)`` number in the store.
-    """
-
-    images: np.ndarray
-    windows: np.ndarray | None
-    params: np.ndarray
-    landmarks: np.ndarray
-    visibility: np.ndarray
-    marching: np.ndarray
-    rows: np.ndarray
-
-
-class StoreRows:
+class StoreRows(Rows):
     """Everything of a store but its pictures, in memory; gives rows and batches.
 
     What a row is labelled with follows, in either layout, from its face and its box (``pifa_data/crop_rows.py``), so
     that the memory a row takes is its box and four numbers.
 
     Attributes:
-        shared: one picture stands for all rows of a face (layout ``faces``).
-        is_view: ``(F,)`` bool, the face was turned by face profiling.
+        boxes: ``(N, 4)`` each row's box in the source image, pixels.
+        pictures: how many the store holds.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, kept: int | None = None) -> None:
+        """Read a store; of larger pictures ``kept`` bytes stay in memory (``KEPT``)."""
         self.store = store
         self.grow, self.size = float(store.attributes["config"]["grow"]), store.layout.size
         self.shared = store.layout.kind == "faces"
@@ -82,31 +55,27 @@ class StoreRows:
         self._landmarks = store.read("faces/landmarks")
         self._visibility = store.read("faces/visibility")
         self._face_boxes = store.read("faces/box")
+        self.copies = np.full(len(self.subjects), store.attributes["config"]["copies"])
         self._pictures = store.array("images")
+        self.pictures = int(self._pictures.shape[0])
         self._kept: dict[int, np.ndarray] = {}
-        self._room = KEPT
+        self._room = KEPT if kept is None else kept
         self._mirror = get_scheme(store.attributes["scheme"]).mirror
 
-    def rows_of(self, faces: np.ndarray) -> np.ndarray:
-        """Valid rows of the faces marked in ``(F,)`` bool, ascending."""
-        return np.flatnonzero(self.valid & faces[self.source])
+    @property
+    def stores(self) -> list[Store]:
+        return [self.store]
 
-    def as_photographed(self, rows: np.ndarray) -> np.ndarray:
-        """Those of ``rows`` that are neither mirrored nor of turned views: what is measured on."""
-        return rows[~self.mirrored[rows] & ~self.is_view[self.source[rows]]]
+    def describe(self, rows: np.ndarray) -> str:
+        return f"{self.store.location}: rows {', '.join(map(str, rows))}"
 
     def stored_at(self, rows: np.ndarray) -> np.ndarray:
-        """Where in the array of pictures each row's is, ``(N,)``."""
         return self.source[rows] if self.shared else rows
 
-    def params_by_blocks(self, rows: np.ndarray, length: int = 4096) -> Iterator[np.ndarray]:
-        """P of rows, ``(length, 8 + K)`` float32 at a time: of all of a large store's they would fill the memory."""
-        for start in range(0, len(rows), length):
-            part = rows[start : start + length]
-            yield self._row_params(part, self.mirrored[part])
+    def params(self, rows: np.ndarray) -> np.ndarray:
+        return self._row_params(rows, self.mirrored[rows])
 
     def labels(self, rows: np.ndarray, flipped: np.ndarray | None = None) -> Labels:
-        """Labels of rows; those of ``flipped`` (N,) bool turned left to right, with the fit of their mirror image."""
         mirrored = self.mirrored[rows] if flipped is None else self.mirrored[rows] ^ flipped
         source, at = self.source[rows], np.flatnonzero(mirrored)
         landmarks = crop_landmarks(self._landmarks[source], self.boxes[rows], self.grow, self.size)
@@ -117,7 +86,6 @@ class StoreRows:
         return Labels(self._row_params(rows, mirrored), landmarks.astype(np.float32), visibility)
 
     def read_pictures(self, rows: np.ndarray) -> np.ndarray:
-        """``(N, H, H, 3)`` uint8: what the store holds for rows in any order, each chunk read once."""
         out = np.empty((len(rows), *self._pictures.shape[1:]), np.uint8)
         for at, chunk, place in self._read(rows):
             out[at] = chunk[place]
@@ -132,31 +100,20 @@ class StoreRows:
             for start in range(0, len(at), CUT):
                 part = at[start : start + CUT]
                 pictures = torch.from_numpy(chunk[place[start : start + CUT]]).permute(0, 3, 1, 2)
-                windows = torch.from_numpy(self._windows(rows[part], self.mirrored[rows[part]]))
+                windows = torch.from_numpy(self.windows(rows[part], np.zeros(len(part), bool)))
                 out[part] = cut_crops(pictures, windows, self.size).permute(0, 2, 3, 1).numpy()
         return out
 
-    def batch(self, rows: np.ndarray, pictures: np.ndarray, flipped: np.ndarray) -> Batch:
-        """Rows as a batch, those of ``flipped`` (B,) bool turned left to right; ``pictures`` as they were read.
-
-        A flipped row that the store holds mirrored is the face as it was.
-        """
-        windows = self._windows(rows, self.mirrored[rows] ^ flipped) if self.shared else None
-        if not self.shared and flipped.any():
-            pictures = pictures.copy()
-            pictures[flipped] = pictures[flipped, :, ::-1]
-        labels, marching = self.labels(rows, flipped), self.marching[self.source[rows]]
-        return Batch(pictures, windows, labels.params, labels.landmarks, labels.visibility, marching, rows)
+    def windows(self, rows: np.ndarray, flipped: np.ndarray) -> np.ndarray:
+        share = self._pictures.shape[1] / self.size
+        mirrored, face_boxes = self.mirrored[rows] ^ flipped, self._face_boxes[self.source[rows]]
+        return crop_windows(self.boxes[rows], mirrored, face_boxes, self.grow, share)
 
     def _row_params(self, rows: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
         source, boxes, at = self.source[rows], self.boxes[rows], np.flatnonzero(mirrored)
         params = crop_params(self._params[source], boxes, self.grow, self.size)
         params[at] = mirror_params(self._params_mirrored[source[at]], boxes[at], self.grow, self.size)
         return params.astype(np.float32)
-
-    def _windows(self, rows: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
-        share = self._pictures.shape[1] / self.size
-        return crop_windows(self.boxes[rows], mirrored, self._face_boxes[self.source[rows]], self.grow, share)
 
     def _read(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Each chunk needed: positions in ``rows``, the chunk's pictures, and which of them each position means."""

@@ -3,12 +3,10 @@
 A *round* is a fixed number of optimiser steps and stands for Lightning's epoch: after each one the network is
 validated and a checkpoint is written, so a killed run loses at most one round, whatever the size of the store. What a
 step sees is a function of (seed, step), and the random numbers of dropout are seeded anew each round, so a resumed
-run goes on exactly.
+run goes on exactly. Stages, of which a cascade has several, are trained one after another (``stages.py``).
 
-A *stage* is a stretch of steps with an optimiser and a schedule of its own. End to end, there is one. As a cascade
-(``training.cascade``, what the paper compares with) there is one a block, of equal length, and only that block is
-trained, by its own loss: the blocks before it are frozen, batch norm and dropout as in use, and those after it are not
-run. The inputs are the same as end to end, so a block still sees the features of the frozen one before it.
+Several processes share each batch (``ranks.py``). They see the same losses, and the first one writes; what it decides
+or fails at after a round, all of them learn.
 """
 
 from __future__ import annotations
@@ -26,14 +24,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pifa_data.errors import ConfigError, PifaError
+from pifa_data.errors import PifaError
+from pifa_model.averaging import Average
 from pifa_model.batches import TrainingStream, to_tensors
 from pifa_model.config import Config
 from pifa_model.losses import AlignmentLoss
 from pifa_model.network import Network
 from pifa_model.optimizer import make_optimizer
+from pifa_model.ranks import Ranks, equalise, gather, mean_of_ranks
+from pifa_model.rows import Batch, Rows
 from pifa_model.shape import Landmarks
-from pifa_model.store_rows import Batch, StoreRows
+from pifa_model.stages import Stage, learning_rate_factor, stages_of
 from pifa_model.validation import HeldOut
 
 LIGHTNING_PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
@@ -44,38 +45,10 @@ class NotFiniteError(PifaError):
 
 
 @dataclass(frozen=True)
-class Stage:
-    """Steps ``first`` to ``stop`` of a run, in which all blocks are trained or, of a cascade, the one of that index."""
-
-    number: int
-    block: int | None
-    first: int
-    stop: int
-
-    @property
-    def blocks(self) -> int | None:
-        """Blocks that are run; None for all."""
-        return None if self.block is None else self.block + 1
-
-
-def stages_of(config: Config, total: int) -> list[Stage]:
-    """The stages of a run of so many steps.
-
-    Raises:
-        ConfigError: a cascade of more blocks than steps.
-    """
-    if not config.training.cascade:
-        return [Stage(1, None, 0, total)]
-    blocks = len(config.network.filters)
-    if total < blocks:
-        raise ConfigError(f"training.cascade: {blocks} blocks need as many steps, found {total}; more training.epochs")
-    bounds = [round(i * total / blocks) for i in range(blocks + 1)]
-    return [Stage(i + 1, i, *bounds[i : i + 2]) for i in range(blocks)]
-
-
-@dataclass(frozen=True)
 class RoundReport:
     """What one round gave: step reached, mean training loss, validation NME in percent a block, seconds of its steps.
+
+    ``cpu_seconds`` are of the processor, all threads together: what they took however busy the machine was.
 
     Of a cascade the blocks are those that were run.
     """
@@ -87,6 +60,7 @@ class RoundReport:
     train_loss: float
     val_nme: list[float]
     seconds: float
+    cpu_seconds: float
 
 
 class AlignmentModule(lightning.LightningModule):
@@ -99,32 +73,47 @@ class AlignmentModule(lightning.LightningModule):
         landmarks: Landmarks,
         loss: AlignmentLoss,
         stream: TrainingStream,
-        data: StoreRows,
-        val_rows: np.ndarray,
-        report: Callable[[RoundReport, Network], None],
+        data: Rows,
+        held_out: tuple[Rows, np.ndarray],
+        report: Callable[[RoundReport, Network], bool],
         advance: Callable[[int, str], None],
         state: Path,
         resume: bool,
     ) -> None:
         """Everything a run needs.
 
-        ``report`` and ``advance`` are called as it goes; ``state`` is written each round, and with ``resume`` read
-        first: network, optimiser, schedule and step.
+        Args:
+            config: the run's.
+            network, landmarks, loss: what is trained, f(P), and by what.
+            stream: the batches of all ranks.
+            data: what they are of.
+            held_out: what is validated on, and which of its rows; none for no validation.
+            report: called by the first rank after each round with the network to keep; whether the stage is over.
+            advance: called with steps done and a note.
+            state: written by the first rank each round, and with ``resume`` read first: network, average, optimiser,
+                schedule and step.
+            resume: go on where ``state`` was written.
         """
         super().__init__()
         self._state_file = state
         # Plain tensors and numbers only: a run folder from somebody else can't bring code along.
         self._restored = torch.load(state, map_location="cpu", weights_only=True) if resume else None
         self._first = int(self._restored["step"]) if self._restored else 0
+        self.average = Average(network, config.training.ema) if config.training.ema else None
         if self._restored:
             network.load_state_dict(self._restored["network"])
+            if self.average is not None:
+                self.average.load_state_dict(self._restored["average"])
+        if config.training.compile:
+            network.compile(dynamic=False)
         self.config, self.network, self.landmarks, self.loss = config, network, landmarks, loss
         self._stream, self._data, self._report, self._advance = stream, data, report, advance
-        self._held_out = HeldOut(data, val_rows) if len(val_rows) else None
+        self._to_hold_out = held_out
+        self._held_out: HeldOut | None = None
         self._total = stream.total_steps(config.training.epochs)
         self.stages = stages_of(config, self._total)
         self._stage = self.stages[0]
-        self._sum, self._count, self._started = 0.0, 0, time.perf_counter()
+        self._begin_round()
 
     @property
     def step(self) -> int:
@@ -143,17 +132,30 @@ class AlignmentModule(lightning.LightningModule):
             self.network.blocks[stage.block].requires_grad_(True)
         return math.ceil((stage.stop - self._first) / self.config.training.round_steps)
 
+    def setup(self, stage: str) -> None:
+        """Each rank takes its part of what is held out."""
+        data, rows = self._to_hold_out
+        if self._held_out is None and len(rows):
+            self._held_out = HeldOut(data, rows[self.global_rank :: self.trainer.world_size])
+
     def train_dataloader(self) -> Any:
         """The batches of the round that begins at the current step; the last of a stage may be shorter."""
-        return _Round(self._stream, self.step, min(self.config.training.round_steps, self._stage.stop - self.step))
+        stream = self._stream.of_rank(self.global_rank, self.trainer.world_size)
+        return _Round(stream, self.step, min(self.config.training.round_steps, self._stage.stop - self.step))
 
     def on_train_epoch_start(self) -> None:
         self.network.train()
         if self._stage.block is not None:
             for block in self.network.blocks[: self._stage.block]:
                 block.eval()  # frozen as they are used: no statistics of batch norm are taken, no dropout
-        torch.manual_seed(self.config.training.seed * 1_000_003 + self.step)
-        self._sum, self._count, self._started = 0.0, 0, time.perf_counter()
+        # Apart by more than a run has steps, and a rank's by more than a seed's.
+        seed = self.config.training.seed * 1_000_003 + self.step
+        torch.manual_seed((seed + self.global_rank * 1_000_000_000_039) % 2**63)
+        self._begin_round()
+
+    def _begin_round(self) -> None:
+        self._sum, self._count, self._started = 0.0, 0, (time.perf_counter(), time.process_time())
+        self._pending: tuple[Tensor, np.ndarray, int] | None = None
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Any:
         """Arrays to tensors on the device."""
@@ -161,6 +163,7 @@ class AlignmentModule(lightning.LightningModule):
 
     def training_step(self, tensors: dict[str, Any], index: int) -> Tensor:
         """Loss of one batch."""
+        self._look()
         images = _colour(tensors["images"].float(), self.config)
         outputs = self.network(images, blocks=self._stage.blocks)
         loss = self.loss(
@@ -173,15 +176,27 @@ class AlignmentModule(lightning.LightningModule):
             spread=outputs.spread,
             block=self._stage.block,
         )
-        value = float(loss.detach())
+        self._pending = mean_of_ranks(loss), tensors["rows"], self.step
+        return loss
+
+    def _look(self) -> None:
+        """Look at the loss of the step before: by now a GPU has it, and is not kept waiting for the next one.
+
+        Raises:
+            NotFiniteError: on every rank alike.
+        """
+        if self._pending is None:
+            return
+        (loss, rows, step), self._pending = self._pending, None
+        value = float(loss)
         if not math.isfinite(value):
+            where = self._data.describe(np.concatenate(gather(rows)))
             raise NotFiniteError(
-                f"the loss is {value} at step {self.step}, rows {tensors['rows'].tolist()}; the checkpoints "
-                "of the round before are kept; try a smaller optimizer.learning_rate"
+                f"the loss is {value} at step {step}, {where}; the checkpoints of the round before are kept; try a "
+                "smaller optimizer.learning_rate"
             )
         self._sum, self._count = self._sum + value, self._count + 1
         self._advance(1, f"loss {self._sum / self._count:.3f}")
-        return loss
 
     def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any = None, *_: Any, **__: Any) -> None:
         """The layers that tell the spread are clipped apart: they must not shorten the steps of all others."""
@@ -189,41 +204,82 @@ class AlignmentModule(lightning.LightningModule):
             part = [p for name, p in self.network.named_parameters() if (".spread." in name) == spread]
             torch.nn.utils.clip_grad_norm_(part, gradient_clip_val)
 
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self.average is not None:
+            self.average.update(self.network, self.step - 1)
+
     def on_train_epoch_end(self) -> None:
         """Validate, report, and save what is needed to go on.
 
         In this order: a run killed in between repeats the round, and what it reported is replaced.
         """
-        seconds = time.perf_counter() - self._started
-        self._report(
-            RoundReport(
-                stage=self._stage.number,
-                step=self.step,
-                epoch=self.step / self._stream.steps_per_epoch,
-                learning_rate=self.trainer.optimizers[0].param_groups[0]["lr"],
-                train_loss=self._sum / max(self._count, 1),
-                val_nme=self.validate_blocks(),
-                seconds=seconds,
-            ),
-            self.network,
+        self._look()
+        seconds, cpu_seconds = time.perf_counter() - self._started[0], time.process_time() - self._started[1]
+        kept = self.network if self.average is None else self.average.network
+        report = RoundReport(
+            stage=self._stage.number,
+            step=self.step,
+            epoch=self.step / self._stream.steps_per_epoch,
+            learning_rate=self.trainer.optimizers[0].param_groups[0]["lr"],
+            train_loss=self._sum / max(self._count, 1),
+            val_nme=self.validate_blocks(kept),
+            seconds=seconds,
+            cpu_seconds=cpu_seconds,
         )
-        self._state_file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._state_file.with_suffix(".partial")
+        over, failure = False, None
+        if self.global_rank == 0:
+            try:
+                over = self._report(report, kept)
+                self._save(self._stage.stop if over else self.step)
+            except Exception as error:  # the other ranks must not wait for one that is gone
+                failure = error
+        over, failed = gather((over, failure is not None))[0]
+        if failure is not None:
+            raise failure
+        if failed:
+            raise PifaError("stopped, as the first process of this training was")
+        if over:
+            self.trainer.should_stop = True
+
+    def _save(self, step: int) -> None:
+        """Write the state, whole or not at all.
+
+        Raises:
+            PifaError: no space, or no right to write.
+        """
+        scaler = self._scaler()
         state = {
-            "step": self.step,
+            "step": step,
             "network": self.network.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
             "optimizer": self.trainer.optimizers[0].state_dict(),
             "schedule": self.trainer.lr_scheduler_configs[0].scheduler.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
         }
-        torch.save(state, temporary)
-        temporary.replace(self._state_file)
+        temporary = self._state_file.with_suffix(".partial")
+        try:
+            self._state_file.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(state, temporary)
+            temporary.replace(self._state_file)
+        except (OSError, RuntimeError) as error:  # PyTorch's writer has no error of its own for a full disk
+            temporary.unlink(missing_ok=True)
+            raise PifaError(
+                f"{self._state_file}: can't be written ({error}); what was finished is kept: make room and go on with "
+                "--resume"
+            ) from error
 
-    def validate_blocks(self) -> list[float]:
+    def _scaler(self) -> Any:
+        """What keeps float16's gradients in range; None of other arithmetic."""
+        return getattr(self.trainer.precision_plugin, "scaler", None)
+
+    def validate_blocks(self, network: Network) -> list[float]:
         """Mean error on the validation crops after each block, percent of the tight box; empty without any."""
         if self._held_out is None:
             return []
-        errors = self._held_out.errors(self.network.eval(), self.landmarks, self._stage.blocks)
-        return [float(value) for value in np.nanmean(errors, axis=1)]
+        # Statistics of batch norm are each rank's own; those that are saved are the first one's.
+        equalise(list(network.buffers()))
+        errors = self._held_out.errors(network.eval(), self.landmarks, self._stage.blocks)
+        return [float(value) for value in np.nanmean(np.concatenate(gather(errors), axis=1), axis=1)]
 
     def configure_optimizers(self) -> Any:
         optimizer = make_optimizer(self.config.optimizer, self.network.parameters())
@@ -233,6 +289,8 @@ class AlignmentModule(lightning.LightningModule):
         if self._restored:
             optimizer.load_state_dict(self._restored["optimizer"])
             schedule.load_state_dict(self._restored["schedule"])
+            if self._restored["scaler"]:
+                self._scaler().load_state_dict(self._restored["scaler"])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
@@ -249,27 +307,6 @@ class _Round:
         return self._stream.read(self._first, self._steps)
 
 
-def learning_rate_factor(config: Config, total: int, per_epoch: int, speed: float = 1.0) -> Callable[[int], float]:
-    """The learning rate at a step of a stage, as a factor on ``optimizer.learning_rate``.
-
-    A stage runs through the schedule of a whole run of ``total`` steps, warm-up included, ``speed`` times as fast.
-    """
-    optimizer = config.optimizer
-
-    def factor(step_of_stage: int) -> float:
-        step = step_of_stage * speed
-        warm = min(1.0, (step + 1) / max(1, optimizer.warmup_steps))
-        if optimizer.schedule == "cosine":
-            return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(step / total, 1.0))))
-        rate = optimizer.learning_rate
-        for epoch, value in optimizer.steps:
-            if step >= epoch * per_epoch:
-                rate = value
-        return warm * rate / optimizer.learning_rate
-
-    return factor
-
-
 def _colour(images: Tensor, config: Config) -> Tensor:
     """Random brightness and contrast a crop, values 0-255."""
     training = config.training
@@ -281,7 +318,7 @@ def _colour(images: Tensor, config: Config) -> Tensor:
     return changed.clamp(0, 255)
 
 
-def fit(module: AlignmentModule, *, device: str) -> None:
+def fit(module: AlignmentModule, *, device: str, ranks: Ranks) -> None:
     """Run the training to its end.
 
     Lightning's own resume is not used: it restarts its loops in the middle of a round that was finished, and loses a
@@ -289,7 +326,7 @@ def fit(module: AlignmentModule, *, device: str) -> None:
 
     Raises:
         NotFiniteError: the loss became NaN or infinite.
-        OSError: the state can't be written.
+        PifaError: a checkpoint or the state can't be written.
     """
     # Its hints about hardware and products are not this program's to print.
     for name in ("lightning.pytorch", "lightning.fabric"):
@@ -299,7 +336,11 @@ def fit(module: AlignmentModule, *, device: str) -> None:
         if rounds:
             trainer = lightning.Trainer(
                 accelerator={"cuda": "gpu"}.get(device, device),
-                devices=1,
+                devices=ranks.devices,
+                num_nodes=ranks.nodes,
+                strategy="ddp" if ranks.world > 1 else "auto",
+                # With its own statistics a rank's batch norm would see a fraction of the batch; CPUs have no other.
+                sync_batchnorm=ranks.world > 1 and device == "cuda",
                 precision=LIGHTNING_PRECISION[module.config.training.precision],
                 max_epochs=rounds,
                 gradient_clip_val=module.config.training.clip,
@@ -311,3 +352,6 @@ def fit(module: AlignmentModule, *, device: str) -> None:
                 use_distributed_sampler=False,
             )
             trainer.fit(module)
+    if ranks.world > 1 and torch.distributed.is_initialized():
+        torch.distributed.barrier()  # a process that leaves early makes the others' last words fail
+        torch.distributed.destroy_process_group()

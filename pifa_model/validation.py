@@ -11,14 +11,14 @@ from torch import Tensor
 from pifa_model.batches import to_tensors
 from pifa_model.losses import relative_error
 from pifa_model.network import Network
+from pifa_model.rows import Rows
 from pifa_model.shape import Landmarks
-from pifa_model.store_rows import StoreRows
 
 
 class HeldOut:
     """Rows of a store that a network is measured on."""
 
-    def __init__(self, data: StoreRows, rows: np.ndarray) -> None:
+    def __init__(self, data: Rows, rows: np.ndarray) -> None:
         self._data, self.rows = data, rows
         self._pictures = data.read_pictures(rows)
 
@@ -38,7 +38,7 @@ class HeldOut:
             landmarks: f(P).
             blocks: stop after so many; all if None.
         """
-        found = []
+        found = [torch.zeros(blocks or len(network.blocks), 0, device=network.initial.device)]  # there may be no rows
         for tensors in self.batches(network.initial.device):
             outputs = network(tensors["images"], blocks=blocks).params
             labels, marching = (tensors["landmarks"], tensors["visibility"]), tensors["marching"]

@@ -1,18 +1,15 @@
-"""``pifa train``: a store to a run folder.
+"""``pifa train``: stores to a run folder.
 
-A run folder holds ``config.json`` (resolved configuration and split), ``best.safetensors`` and ``last.safetensors``,
-``metrics.csv`` and ``curves.png`` (learning curves), ``morphable.safetensors`` (the model, so that the folder is
-complete) and ``state/last.ckpt`` (for ``--resume``).
+What a run folder holds is told by ``run_folder.py``.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 import logging
-import shutil
 import time
 import warnings
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,28 +17,31 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from pifa_data.errors import ConfigError, PifaError
+from pifa_data.errors import ConfigError
 from pifa_data.schemes import get_scheme
 from pifa_data.store import MORPHABLE, Store
 from pifa_data.version import VERSION
 from pifa_data.views import table_rows
 from pifa_model.batches import TrainingStream
-from pifa_model.checkpoint import Header, MorphableReference, save_checkpoint
+from pifa_model.checkpoint import Header, MorphableReference
 from pifa_model.config import Config
+from pifa_model.joined_rows import JoinedRows, check_validation
 from pifa_model.losses import AlignmentLoss, parameter_weights
 from pifa_model.network import Network
+from pifa_model.ranks import find_ranks
+from pifa_model.rows import Rows
 from pifa_model.shape import Landmarks
 from pifa_model.statistics import measure_params
-from pifa_model.store_rows import StoreRows
 from pipelines.checkpoints import computes_bf16, pick_device
 from pipelines.progress import progress
+from pipelines.run_folder import RunLog, open_run
 
 log_people = logging.getLogger("pifa.train")
 
 
 @dataclass(frozen=True)
 class Split:
-    """Faces of a store by the side they are on, ``(F,)`` bool, and the subjects of each side."""
+    """Faces by the side they are on, ``(F,)`` bool, and the subjects of each side."""
 
     train: np.ndarray
     val: np.ndarray
@@ -69,72 +69,141 @@ def split_subjects(subjects: list[str], fraction: float, seed: int) -> Split:
     return Split(~val, val, sorted(set(people) - held), sorted(held))
 
 
-def split_of(data: StoreRows, config: Config) -> Split:
-    """The split that a run with this configuration makes of a store."""
+def split_of(data: Rows, config: Config) -> Split:
+    """The split that a run with this configuration makes of its faces."""
     training = config.training
     seed = training.seed if training.split_seed is None else training.split_seed
     return split_subjects(data.subjects, training.val_fraction, seed)
 
 
+@dataclass(frozen=True)
+class Sides:
+    """What is trained on and what is validated on.
+
+    Attributes:
+        data, rows: the training stores, and which of their rows.
+        held_out, held_out_rows: the same of validation; ``data`` itself unless that has stores of its own.
+        split: people and faces. With a store to validate on, all of ``data``'s faces are trained on.
+    """
+
+    data: Rows
+    rows: np.ndarray
+    held_out: Rows
+    held_out_rows: np.ndarray
+    split: Split
+
+
+def take_sides(stores: Sequence[str | Path], val: str | Path | None, config: Config) -> Sides:
+    """Open the stores and split their people.
+
+    Raises:
+        StoreError: a store is unfinished or damaged, or two don't fit.
+        ConfigError: nobody is left for a side, or people are on both.
+    """
+    data = JoinedRows([Store(store) for store in stores])
+    where = " and ".join(str(store) for store in stores)
+    if val is not None:
+        held_out: Rows = JoinedRows([Store(val)])
+        check_validation(data, held_out)
+        everyone = np.ones(len(data.subjects), bool)
+        split = Split(everyone, ~everyone, sorted({*data.subjects}), sorted({*held_out.subjects}))
+        held_out_rows = validation_rows(held_out, np.ones(len(held_out.subjects), bool))
+        if not len(held_out_rows):
+            raise ConfigError(f"{val}: has no usable crop to validate on")
+    else:
+        held_out, split = data, split_of(data, config)
+        if config.training.val_fraction > 0 and not split.val_subjects:
+            raise ConfigError(
+                f"{where}: all faces are of one subject ({split.train_subjects[0]!r}), so nobody can be held out; "
+                "give --val-fraction 0 to train without validation, or --val with a store of other people"
+            )
+        held_out_rows = validation_rows(data, split.val)
+    rows = data.rows_of(split.train)
+    if not len(rows):
+        raise ConfigError(f"{where}: no usable crop is left to train on")
+    return Sides(data, rows, held_out, held_out_rows, split)
+
+
 def run_training(
-    store_path: str | Path,
+    stores: str | Path | Sequence[str | Path],
     run: Path,
     config: Config,
     *,
+    val: str | Path | None = None,
     device: str = "auto",
+    devices: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
-) -> TrainSummary:
-    """Train a network on a store.
+) -> TrainSummary | None:
+    """Train a network on a store or on several.
+
+    Args:
+        stores: to train on.
+        run: the folder to write.
+        config: preset and settings.
+        val: store to validate on; people of ``stores`` are held out if None.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        devices: processes on this machine, each with a device; one if None, or as many as torchrun or SLURM started.
+            All but the first are started by calling the program again as it was called, so that a script of one's
+            own must do the same each time.
+        resume: go on with the run, if it was begun.
+        overwrite: replace it.
+
+    Returns:
+        The summary; None in all processes but the first.
 
     Raises:
-        PifaError: the store is unfinished, the run exists, or a setting does not fit.
-        OSError: no space left; the checkpoints of finished rounds stay.
+        PifaError: a store is unfinished, the run exists, or a setting does not fit; or no space is left, and the
+            checkpoints of finished rounds stay.
     """
     start = time.perf_counter()
+    stores = [stores] if isinstance(stores, (str, Path)) else list(stores)
+    ranks = find_ranks(devices)
     device = pick_device(device)
     if device == "cpu" and config.training.precision == "16":
         raise ConfigError("training.precision 16: CPUs have no float16 convolutions; use bf16 or 32")
     if config.training.precision == "auto":  # what was chosen is part of the run, which goes on with it
         training = config.training.model_copy(update={"precision": "bf16" if computes_bf16(device) else "32"})
         config = config.model_copy(update={"training": training})
-    data = StoreRows(Store(store_path))
-    split = split_of(data, config)
-    if config.training.val_fraction > 0 and not split.val_subjects:
-        raise ConfigError(
-            f"{store_path}: all faces are of one subject ({split.train_subjects[0]!r}), so nobody can be held out; "
-            "give --val-fraction 0 to train without validation"
+    sides = take_sides(stores, val, config)
+    data, split = sides.data, sides.split
+    if ranks.first:
+        log_people.info(
+            "%d people to train on, %d held out for validation", len(split.train_subjects), len(split.val_subjects)
         )
-    log_people.info(
-        "%d people to train on, %d held out for validation", len(split.train_subjects), len(split.val_subjects)
-    )
-    train_rows = data.rows_of(split.train)
-    if not len(train_rows):
-        raise ConfigError(f"{store_path}: no usable crop is left to train on")
     model, scheme = data.store.model, data.store.attributes["scheme"]
     torch.manual_seed(config.training.seed)
     network = Network(config.network, model, data.size, len(get_scheme(scheme)))
-    statistics = measure_params(lambda: data.params_by_blocks(train_rows))
+    statistics = measure_params(lambda: data.params_by_blocks(sides.rows))
     network.initial.copy_(torch.from_numpy(statistics.mean))
     network.step.copy_(torch.from_numpy(np.maximum(statistics.std, 1e-4)))
     loss = AlignmentLoss(config.losses, torch.from_numpy(parameter_weights(statistics, model)))
-    stream = TrainingStream(data, train_rows, config.training.batch_size, config.training.seed, config.training.mirror)
+    stream = TrainingStream(data, sides.rows, config.training.batch_size, config.training.seed, config.training.mirror)
+    stream.of_rank(0, ranks.world)  # or a batch has no equal parts
 
     from pifa_model.trainer import AlignmentModule, RoundReport, fit  # Lightning takes seconds to import
 
-    # Everything that can be wrong with the settings has been; only now is a folder made or replaced.
-    resolved = _resolved(config, data.store, split)
-    _open_run(run, resolved, data.store.location.read(MORPHABLE), resume=resume, overwrite=overwrite)
-    kind: Literal["2d", "3d"] = "2d" if data.marching[split.train].any() else "3d"
-    state = run / "state" / "last.ckpt"
-    going_on = resume and state.is_file()
-    log = _Log(run, _header(config, data, resolved, kind), resume=going_on)
-    with progress("training", stream.total_steps(config.training.epochs), "steps") as advance:
+    with ExitStack() as stack:
+        log: RunLog | None = None
+        state = run / "state" / "last.ckpt"
+        going_on = resume and state.is_file()
+        if ranks.first:
+            # Everything that can be wrong with the settings has been; only now is a folder made or replaced.
+            resolved = _resolved(config, sides)
+            open_run(run, resolved, data.store.location.read(MORPHABLE), resume=resume, overwrite=overwrite)
+            kind: Literal["2d", "3d"] = "2d" if data.marching[split.train].any() else "3d"
+            log = RunLog(run, _header(config, sides, resolved, kind), config.training, resume=going_on)
+            advance = stack.enter_context(progress("training", stream.total_steps(config.training.epochs), "steps"))
+        else:
 
-        def report(done: RoundReport, trained: Network) -> None:
-            log.add(done, trained)
-            last = f"val {done.val_nme[-1]:.2f} %" if done.val_nme else ""
-            advance(0, last)
+            def advance(done: int, note: str = "") -> None:
+                """The first process shows the bar."""
+
+        def report(done: RoundReport, trained: Network) -> bool:
+            assert log is not None  # the first process alone reports
+            over = log.add(done, trained)
+            advance(0, f"val {done.val_nme[-1]:.2f} %" if done.val_nme else "")
+            return over
 
         module = AlignmentModule(
             config,
@@ -143,7 +212,7 @@ def run_training(
             loss,
             stream,
             data,
-            validation_rows(data, split),
+            (sides.held_out, sides.held_out_rows),
             report,
             advance,
             state,
@@ -153,29 +222,42 @@ def run_training(
         with warnings.catch_warnings():
             # Lightning's advice on loader workers and logging does not apply to this loop.
             warnings.filterwarnings("ignore", module=r"lightning\..*")
-            fit(module, device=device)
+            fit(module, device=device, ranks=ranks)
+    if log is None:
+        return None
     return TrainSummary(run, log.step, log.best, time.perf_counter() - start)
 
 
-def validation_rows(data: StoreRows, split: Split) -> np.ndarray:
-    """One jittered crop of each validation face (the unjittered one where there is only that), as photographed."""
-    rows = data.as_photographed(data.rows_of(split.val))
-    copy = min(1, data.store.attributes["config"]["copies"] - 1)
-    return rows[data.copy[rows] == copy]
+def validation_rows(data: Rows, faces: np.ndarray) -> np.ndarray:
+    """One jittered crop of each of the faces (the unjittered one where there is only that), as photographed.
+
+    Args:
+        data: of the faces.
+        faces: ``(F,)`` bool, those to validate on.
+    """
+    rows = data.as_photographed(data.rows_of(faces))
+    return rows[data.copy[rows] == np.minimum(1, data.copies[data.source[rows]] - 1)]
 
 
-def _resolved(config: Config, store: Store, split: Split) -> dict[str, Any]:
+def _resolved(config: Config, sides: Sides) -> dict[str, Any]:
     """What is saved as ``config.json``: enough to repeat the run, and its split."""
+
+    def named(rows: Rows) -> list[dict[str, str]]:
+        return [{"path": str(store.location), "digest": store.attributes["digest"]} for store in rows.stores]
+
     return {
         "pifa_version": VERSION,
         "config": config.model_dump(mode="json"),
-        "store": {"path": str(store.location), "digest": store.attributes["digest"]},
-        "split": {"train": split.train_subjects, "val": split.val_subjects},
+        "stores": named(sides.data),
+        "val_stores": [] if sides.held_out is sides.data else named(sides.held_out),
+        "split": {"train": sides.split.train_subjects, "val": sides.split.val_subjects},
     }
 
 
-def _header(config: Config, data: StoreRows, resolved: dict[str, Any], kind: Literal["2d", "3d"]) -> Header:
-    attributes = data.store.attributes
+def _header(config: Config, sides: Sides, resolved: dict[str, Any], kind: Literal["2d", "3d"]) -> Header:
+    data = sides.data
+    everything = [store.attributes for store in data.stores]
+    attributes = everything[0]
     return Header(
         preset=config.preset,
         network=config.network,
@@ -188,132 +270,10 @@ def _header(config: Config, data: StoreRows, resolved: dict[str, Any], kind: Lit
         morphable=MorphableReference(**attributes["morphable"]),
         training={
             # Names only: a path would tell strangers where somebody's data lies.
-            "data": [Path(source.split(":", 1)[-1]).name for source in attributes["sources"]],
-            "store_digest": attributes["digest"],
-            "faces": int(attributes["faces"]) // table_rows(attributes["config"]["profile"]),
+            "data": [Path(source.split(":", 1)[-1]).name for one in everything for source in one["sources"]],
+            "store_digests": [store["digest"] for store in resolved["stores"]],
+            "faces": sum(int(one["faces"]) // table_rows(one["config"]["profile"]) for one in everything),
             "train_subjects": resolved["split"]["train"],
             "val_subjects": resolved["split"]["val"],
         },
     )
-
-
-def _open_run(run: Path, resolved: dict[str, Any], morphable: bytes, *, resume: bool, overwrite: bool) -> None:
-    """Make the run's folder, or check that it is the one to go on with."""
-    before = _read_run(run)
-    if resume and before is not None:
-        for key in ("config", "split"):
-            if changed := _changed(before[key], resolved[key], key):
-                raise ConfigError(
-                    f"{run}: was begun with another {key} ({', '.join(changed)}); resume with the same version of the "
-                    "program, preset and settings"
-                )
-        if before["store"]["digest"] != resolved["store"]["digest"]:
-            raise ConfigError(f"{run}: was begun on another store ({before['store']['path']})")
-        return
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
-        if not overwrite:
-            raise PifaError(f"{run}: exists already; give --resume to go on with it or --overwrite to replace it")
-        if before is None:
-            raise PifaError(f"{run}: is not a run folder; it is not overwritten, move it away")
-    # Made under another name and moved, so that a run either has its configuration or is not there.
-    new = run.with_name(f".{run.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    (new / MORPHABLE).write_bytes(morphable)
-    (new / "config.json").write_text(json.dumps(resolved, indent=2), encoding="utf-8")
-    if run.exists():
-        shutil.rmtree(run)
-    new.rename(run)
-
-
-def _changed(before: object, now: object, name: str) -> list[str]:
-    """Keys that are not the same in two JSON documents, as ``config.network.head``."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        keys = sorted(before.keys() | now.keys())
-        return [found for key in keys for found in _changed(before.get(key), now.get(key), f"{name}.{key}")]
-    return [] if before == now else [name]
-
-
-def _read_run(run: Path) -> dict[str, Any] | None:
-    """``config.json`` of a run folder; None where it is none of ours."""
-    try:
-        document = json.loads((run / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    ours = isinstance(document, dict) and {"pifa_version", "config", "store", "split"} <= document.keys()
-    return document if ours else None
-
-
-class _Log:
-    """Learning curves and checkpoints of a run."""
-
-    def __init__(self, run: Path, header: Header, *, resume: bool) -> None:
-        self._run, self._header = run, header
-        self._file = run / "metrics.csv"
-        self._rows: list[dict[str, str]] = []
-        if resume and self._file.is_file():
-            with self._file.open(encoding="utf-8", newline="") as file:
-                self._rows = list(csv.DictReader(file))
-
-    @property
-    def step(self) -> int:
-        return int(self._rows[-1]["step"]) if self._rows else 0
-
-    @property
-    def best(self) -> float | None:
-        """Smallest error, of a cascade in its last stage: before, its last blocks were not trained."""
-        rows = [row for row in self._rows if row["stage"] == self._rows[-1]["stage"]]
-        values = [float(row[self._last_block(row)]) for row in rows if self._last_block(row)]
-        return min(values) if values else None
-
-    def add(self, report: Any, network: Network) -> None:
-        """Keep one round: checkpoints, table, picture."""
-        best = self.best if self._rows and self._rows[-1]["stage"] == str(report.stage) else None
-        header = self._header.model_copy(
-            update={"training": self._header.training | {"step": report.step, "epoch": report.epoch}}
-        )
-        save_checkpoint(self._run / "last.safetensors", header, network)
-        if not report.val_nme or best is None or report.val_nme[-1] < best:
-            save_checkpoint(self._run / "best.safetensors", header, network)
-        row = {
-            "stage": str(report.stage),
-            "step": str(report.step),
-            "epoch": f"{report.epoch:.4f}",
-            "learning_rate": f"{report.learning_rate:.3e}",
-            "train_loss": f"{report.train_loss:.5f}",
-            "seconds": f"{report.seconds:.1f}",
-        } | {f"val_nme_block{i + 1}": f"{value:.4f}" for i, value in enumerate(report.val_nme)}
-        # A round that was finished but not yet in the saved state is run again.
-        self._rows = [old for old in self._rows if int(old["step"]) < report.step] + [row]
-        temporary = self._file.with_suffix(".partial")
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row))
-            writer.writeheader()
-            writer.writerows(self._rows)
-        temporary.replace(self._file)
-        draw_curves(self._rows, self._run / "curves.png")
-
-    @staticmethod
-    def _last_block(row: dict[str, str]) -> str:
-        blocks = [key for key, value in row.items() if key.startswith("val_nme_block") and value]
-        return blocks[-1] if blocks else ""
-
-
-def draw_curves(rows: list[dict[str, str]], path: Path) -> None:
-    """Training loss and validation error a block over the steps, as PNG."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    loss, error = figure.subplots(1, 2)
-    steps = [int(row["step"]) for row in rows]
-    loss.plot(steps, [float(row["train_loss"]) for row in rows])
-    loss.set(xlabel="step", ylabel="training loss", yscale="log")
-    for key in [key for key in rows[-1] if key.startswith("val_nme_block")]:
-        error.plot(steps, [float(row.get(key) or "nan") for row in rows], label=key.removeprefix("val_nme_"))
-    error.set(xlabel="step", ylabel="validation NME, % of tight box", yscale="log")
-    if error.lines:
-        error.legend()
-    for axes in (loss, error):
-        axes.grid(alpha=0.3, which="both")
-    figure.savefig(path.with_suffix(".partial"), format="png", dpi=110)
-    path.with_suffix(".partial").replace(path)

@@ -15,8 +15,9 @@ from pifa_data.store import Store
 from pifa_model import batches
 from pifa_model.batches import TrainingStream
 from pifa_model.crops import cut_crops
+from pifa_model.rows import Batch
 from pifa_model.shape import Landmarks
-from pifa_model.store_rows import Batch, StoreRows
+from pifa_model.store_rows import StoreRows
 
 Stores = dict[str, StoreRows]
 
@@ -161,6 +162,28 @@ def test_a_resumed_stream_goes_on_where_it_was(data: StoreRows) -> None:
     for a, b in zip(whole[7:], rest, strict=True):
         np.testing.assert_array_equal(finished(a, data.size), finished(b, data.size))
         np.testing.assert_array_equal(a.params, b.params)
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_ranks_share_each_batch(data: StoreRows, world: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "CHUNK", 8)
+    monkeypatch.setattr(batches, "GROUP", 2)
+    rows = every_row(data)
+    alone = TrainingStream(data, rows, 6, seed=5, mirror=0.5)
+    ranks = [TrainingStream(data, rows, 6, seed=5, mirror=0.5, rank=rank, world=world) for rank in range(world)]
+    assert {stream.steps_per_epoch for stream in ranks} == {alone.steps_per_epoch}
+    first, count = 3, alone.steps_per_epoch  # into the next epoch
+    whole = alone.read(first, count)
+    for batch, *parts in zip(whole, *(stream.read(first, count) for stream in ranks), strict=True):
+        assert {len(part.rows) for part in parts} == {6 // world}
+        for name in ("images", "params", "landmarks", "visibility", "marching", "rows"):
+            np.testing.assert_array_equal(np.concatenate([getattr(part, name) for part in parts]), getattr(batch, name))
+
+
+def test_a_batch_that_ranks_can_not_share_is_refused(stores: Stores) -> None:
+    data = stores["small"]
+    with pytest.raises(ConfigError, match=r"training.batch_size: 8 rows .*no multiple of 3 devices"):
+        TrainingStream(data, every_row(data), 8, seed=0, mirror=0.0, rank=0, world=3)
 
 
 def test_a_mirrored_crop_has_the_fit_and_labels_of_its_mirror_image(data: StoreRows) -> None:

@@ -14,8 +14,8 @@ from torch import Tensor
 from pifa_data.errors import ConfigError
 from pifa_model.checkpoint import read_header
 from pifa_model.config import Config, load_config
-from pifa_model.trainer import learning_rate_factor, stages_of
-from pipelines import train
+from pifa_model.stages import learning_rate_factor, stages_of
+from pipelines import run_folder, train
 from pipelines.train import run_training
 
 SETTINGS = (
@@ -48,7 +48,7 @@ class StoppedError(Exception):
     """What ends a run."""
 
 
-class Watched(train._Log):
+class Watched(run_folder.RunLog):
     """Keeps the network's state after each round, and may end a run before a round is kept."""
 
     states: ClassVar[list[dict[str, Tensor]]] = []
@@ -66,7 +66,7 @@ def whole(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     """A run that nobody stopped, and the state after each of its rounds."""
     run = tmp_path_factory.mktemp("cascade") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "_Log", Watched)
+        patch.setattr(train, "RunLog", Watched)
         patch.setattr(Watched, "states", [])
         run_training(small_store, run, config(), device="cpu")
         return run, Watched.states
@@ -100,7 +100,7 @@ def test_a_killed_cascade_goes_on_as_if_it_had_not_been(
     """Resumed in the middle of a stage (steps 2 and 7) and between two (step 3)."""
     run = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "_Log", Watched)
+        patch.setattr(train, "RunLog", Watched)
         patch.setattr(Watched, "states", [])
         patch.setattr(Watched, "ends_at", ends_at)
         with pytest.raises(StoppedError):

@@ -1,0 +1,305 @@
+"""``pifa paper``: a table of the paper, its numbers beside those of trainings on one's own store.
+
+Columns are never compared across data sets: the paper's and ours have other faces, other landmarks and mostly another
+normaliser, which each column names. Intervals are of 95 % by the bootstrap over people; of several seeds a face's error
+is the mean. A difference between two of our rows is bold only if its interval excludes zero and each of three seeds or
+more has its sign.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pifa_data.errors import PifaError
+from pifa_data.readers import FORMATS, parse_source
+from pifa_data.store import Store
+from pifa_model.bootstrap import bootstrap_mean
+from pipelines.evaluate import run_eval
+from pipelines.experiments import Plan, run_variant
+from pipelines.fits import write_whole
+from pipelines.paper_tables import TABLES, PaperTable
+
+log = logging.getLogger("pifa.paper")
+
+MEASURES = {"nme": "nme", "blocks": "nme_per_block", "pixels": "mape", "interocular": "nme_interocular"}
+"""What `pifa eval` calls the number of a table that test sources are measured for."""
+
+
+def run_paper(name: str, plan: Plan, *, seeds: int = 1, tests: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Train what a table needs and is not there yet, and put the paper's numbers beside ours.
+
+    Args:
+        name: of ``TABLES``.
+        plan: store, folder of results, preset and budget.
+        seeds: trainings of each variant, seeds 0, 1, …
+        tests: sources that each run is also measured on, as the paper measures that data set.
+
+    Raises:
+        PifaError: no such table, or a run can't be made; those that are done stay.
+    """
+    if name not in TABLES:
+        raise PifaError(f"{name}: expected one of {', '.join(TABLES)}")
+    table = TABLES[name]
+    if tests and table.measure not in MEASURES:
+        raise PifaError(f"{name} is about training, not about a data set: no --test")
+    plan.out.mkdir(parents=True, exist_ok=True)
+    runs: dict[str, list[dict[str, Any]]] = {}
+    elsewhere: dict[str, dict[str, list[float]]] = {}
+    for seed in range(seeds):
+        for row, variant in table.variants.items():
+            log.info("%s, seed %d", variant, seed)
+            runs.setdefault(row, []).append(run_variant(variant, seed, plan))
+            for one, split in [(test, split) for test in tests for split in splits_of(test, table)]:
+                values = test_of(plan, f"{variant}-{seed}", one, split)
+                unit = "pixels" if table.measure == "pixels" else values["normaliser"]
+                column = " ".join([values["source"], *([split] if split else [])]) + f", {unit}"
+                elsewhere.setdefault(column, {}).setdefault(row, []).append(values[MEASURES[table.measure]])
+    first = next(iter(runs.values()))
+    people = np.array(first[0]["people"])
+    return {
+        "table": name,
+        "title": table.title,
+        "where": table.where,
+        "claim": table.claim,
+        "paper": {"data": table.data, "values": table.published},
+        "ours": {
+            "data": f"{store_name(plan.store)}, {len(people)} faces of {len(np.unique(people))} people held out, "
+            f"{MEASURED[table.measure]}",
+            "preset": plan.preset,
+            "settings": list(plan.settings),
+            "budget": plan.budget,
+            "seeds": list(range(seeds)),
+            "values": SHOWN[table.measure](table, runs),
+            "made": sorted(
+                {f"{run['made']['date']}, {run['made']['processor']}" for some in runs.values() for run in some}
+            ),
+        },
+        "tests": {column: {row: mean(values) for row, values in rows.items()} for column, rows in elsewhere.items()},
+    }
+
+
+MEASURED = {
+    "nme": "NME % of the tight box",
+    "blocks": "NME % of the tight box",
+    "noise": "NME % of the tight box",
+    "pixels": "mean error of visible landmarks in pixels of the photo",
+    "interocular": "NME % of the distance of the outer eye corners",
+    "filters": "mean absolute weight of the first convolution of each block",
+    "time": "NME % of the tight box, processor seconds of training",
+}
+
+
+def store_name(store: str) -> str:
+    """The data sets of a store, without their folders."""
+    sources = Store(store).attributes["sources"]
+    return ", ".join(Path(source.split(":", 1)[-1].split(",")[0]).name for source in sources)
+
+
+def splits_of(source: str, table: PaperTable) -> tuple[str | None, ...]:
+    """The splits of a test source that the paper measures; None for all of it."""
+    return table.test_splits.get(parse_source(source, FORMATS).format.name, (None,))
+
+
+def test_of(plan: Plan, run: str, source: str, split: str | None) -> dict[str, Any]:
+    """What `pifa eval` says of a run on a test source, measured once."""
+    parsed = parse_source(source, FORMATS)
+    where = "-".join([parsed.format.name, *([split] if split else [])])
+    file = plan.out / f"{run}.{where}.json"
+    if file.exists():
+        document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return document
+    weights = plan.out / "runs" / run / "last.safetensors"
+    if not weights.exists():
+        raise PifaError(f"{weights}: is gone, so that {source} can't be measured; remove {run}.json to train it again")
+    normaliser = parsed.format.normaliser if parsed.format.normaliser in ("tight", "box", "interocular") else "tight"
+    values = run_eval(str(weights), source, split=split, normaliser=normaliser, device=plan.device).values
+    write_whole(file, lambda opened: opened.write(json.dumps(values).encode()))
+    return values
+
+
+def faces(runs: list[dict[str, Any]], key: str, index: int | None = None) -> np.ndarray:
+    """A number a face, the mean over the seeds: ``(N,)``."""
+    values = [np.array(run[key] if index is None else run[key][index], np.float64) for run in runs]
+    return np.mean(values, axis=0)
+
+
+def interval(values: np.ndarray, people: np.ndarray) -> dict[str, float]:
+    found = bootstrap_mean(values, people)
+    return {"mean": found.mean, "low": found.low, "high": found.high}
+
+
+def mean(values: list[Any]) -> Any:
+    return np.mean(np.array(values, np.float64), axis=0).tolist()
+
+
+def compared(runs: dict[str, list[dict[str, Any]]], key: str, index: int | None) -> dict[str, Any]:
+    """Each row's number with its interval and seeds, and its difference to the first row on the same faces."""
+    found: dict[str, Any] = {}
+    base = next(iter(runs.values()))
+    people = np.array(base[0]["people"])
+    for row, some in runs.items():
+        if some[0]["rows"] != base[0]["rows"]:
+            raise PifaError(f"{row}: was measured on other faces; use the same settings for all")
+        each = [float(np.nanmean(faces([run], key, index))) for run in some]
+        found[row] = interval(faces(some, key, index), people) | {"seeds": each}
+        if some is not base:
+            steps = [a - float(np.nanmean(faces([run], key, index))) for a, run in zip(each, base, strict=True)]
+            difference = interval(faces(some, key, index) - faces(base, key, index), people)
+            sure = difference["low"] > 0 or difference["high"] < 0
+            found[row]["difference"] = difference | {
+                "seeds": steps,
+                "significant": bool(sure and len(steps) > 2 and len({step > 0 for step in steps}) == 1),
+            }
+    return found
+
+
+def _nme(table: PaperTable, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    found = compared(runs, "errors", -1)
+    if table.where == "Table 2":
+        base = next(iter(runs.values()))
+        found["Mean face, where the box is"] = interval(faces(base, "initial"), np.array(base[0]["people"]))
+    return found
+
+
+def _blocks(table: PaperTable, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    base = next(iter(runs.values()))
+    people = np.array(base[0]["people"])
+    count = len(base[0]["errors"])
+    found: dict[str, Any] = {"Initial": interval(faces(base, "initial"), people)}
+    found["blocks"] = [interval(faces(base, "errors", index), people) for index in range(count)]
+    gains = [faces(base, "errors", index) - faces(base, "errors", index - 1) for index in range(1, count)]
+    found["gains"] = [interval(values, people) for values in gains]
+    return found
+
+
+def _pixels(table: PaperTable, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    return compared(runs, "pixels", None)
+
+
+def _interocular(table: PaperTable, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    found = compared(runs, "interocular", None)
+    base = next(iter(runs.values()))
+    for points, key in ((68, "interocular"), (51, "interocular_51")):
+        if key in base[0]:
+            failed = [100 * (faces([run], key) > 8.0) for run in base]
+            people = np.array(base[0]["people"])
+            found[f"Failure rate above 8 %, {points} points"] = interval(np.mean(failed, axis=0), people)
+    return found
+
+
+def _filters(table: PaperTable, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for row, some in runs.items():
+        for name in ("image", "map", "features"):
+            values = [[block.get(name, float("nan")) for block in run["filters"]] for run in some]
+            if np.isfinite(values).any():
+                found[f"{row}: {name}"] = none_for_nan(mean(values))
+        # Their number times their size, as the paper weighs "the total impact".
+        sums = [
+            [block.get("features", 0) * block.get("features_channels", 0) for block in run["filters"]] for run in some
+        ]
+        if np.any(sums):
+            found[f"{row}: features × channels"] = mean(sums)
+    return found
+
+
+def none_for_nan(values: list[float]) -> list[float | None]:
+    return [value if np.isfinite(value) else None for value in values]
+
+
+def _noise(table: PaperTable, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    base = next(iter(runs.values()))
+    people = np.array(base[0]["people"])
+    clean = faces(base, "errors", -1)
+    noisy = [faces(base, "noise", index) for index in range(len(base[0]["noise"]))]
+    return {
+        "without": interval(clean, people),
+        "blocks": [interval(values, people) for values in noisy],
+        "harm": [interval(values - clean, people) for values in noisy],
+    }
+
+
+def _time(table: PaperTable, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Each row's error and time; and when the runs end to end were first as good as the cascade is at its end."""
+    found = compared(runs, "errors", -1)
+    # A processor's seconds are those of the work however busy the machine was; a GPU's are only told by the clock.
+    cuda = any(run["made"]["device"] == "cuda" for some in runs.values() for run in some)
+    clock = "seconds" if cuda else "cpu_seconds"
+    for row, some in runs.items():
+        found[row] |= {"seconds": mean([run[clock] for run in some]), "steps": mean([run["steps"] for run in some])}
+    *ours, cascade = runs
+    shares = []
+    for seed, last in enumerate(runs[cascade]):
+        target = last["curve"]["nme"][-1]
+        reached = [
+            seconds
+            for row in ours
+            for seconds, error in zip(runs[row][seed]["curve"][clock], runs[row][seed]["curve"]["nme"], strict=True)
+            if error <= target
+        ]
+        shares.append(min(reached) / last["curve"][clock][-1] if reached else None)
+    found["share"] = {"of the cascade's time, each seed": shares}
+    return found
+
+
+SHOWN: dict[str, Callable[[PaperTable, dict[str, list[dict[str, Any]]]], dict[str, Any]]] = {
+    "nme": _nme,
+    "blocks": _blocks,
+    "pixels": _pixels,
+    "interocular": _interocular,
+    "filters": _filters,
+    "noise": _noise,
+    "time": _time,
+}
+
+
+def as_markdown(result: dict[str, Any]) -> str:
+    """The table for people."""
+    paper, ours = result["paper"], result["ours"]
+    published, values = paper["values"], ours["values"]
+    columns = ["", f"paper: {paper['data']}", f"ours: {ours['data']}", "− first row", *result["tests"]]
+    rows = []
+    for label in [*values, *(name for name in published if name not in values)]:
+        value = values.get(label)
+        tests = [shown(test.get(label)) for test in result["tests"].values()]
+        difference = value.get("difference") if isinstance(value, dict) else None
+        rows.append([label, shown(published.get(label)), shown(value), signed(difference), *tests])
+    used = [i for i in range(len(columns)) if i < 3 or any(row[i] for row in rows)]
+    lines = [columns, ["---"] * len(columns), *rows]
+    table = "\n".join("| " + " | ".join(line[i] for i in used) + " |" for line in lines)
+    seeds = len(ours["seeds"])
+    how = f"preset {ours['preset']}, {ours['budget']:,} crops a run, {seeds} seed{'s' if seeds > 1 else ''}"
+    return (
+        f"**{result['where']}: {result['title']}.** {result['claim']}\n\n{table}\n\n({how}; {'; '.join(ours['made'])})"
+    )
+
+
+def shown(value: Any) -> str:
+    """A number of either column."""
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return " ".join(shown(one) or "–" for one in value)
+    if isinstance(value, (int, float)):
+        return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
+    if "mean" not in value:
+        return "; ".join(f"{name}: {shown(one)}" for name, one in value.items())
+    text = f"{value['mean']:.2f} [{value['low']:.2f}, {value['high']:.2f}]"
+    if len(value.get("seeds", ())) > 1:
+        text += f" (seeds {', '.join(f'{one:.2f}' for one in value['seeds'])})"
+    if "seconds" in value:
+        text += f", {value['seconds']:.0f} s, {value['steps']:.0f} steps"
+    return text
+
+
+def signed(difference: dict[str, Any] | None) -> str:
+    if difference is None:
+        return ""
+    text = f"{difference['mean']:+.2f} [{difference['low']:+.2f}, {difference['high']:+.2f}]"
+    return f"**{text}**" if difference["significant"] else text
