@@ -24,6 +24,7 @@ from pipelines.eval_collect import Collected, collect_faces, collect_store
 from pipelines.eval_measure import Measurement, measure
 from pipelines.fits import check_free, is_page
 from pipelines.sources import load_faces
+from pipelines.train import validation_rows
 
 
 @dataclass(frozen=True)
@@ -165,12 +166,13 @@ def _rows(data: StoreRows, header: Header, subset: str | None, one_crop: bool) -
     usable = np.flatnonzero(data.store.read("faces/valid") & ~data.is_view)
     subjects = [data.subjects[face] for face in usable]
     keep, note = _subset_mask(subjects, header, subset, str(location))
-    crops = data.rows_of(np.isin(np.arange(len(data.subjects)), usable[keep]))
+    faces = np.isin(np.arange(len(data.subjects)), usable[keep])
+    crops = data.rows_of(faces)
     # Labels of a turned view are a fit's, and its picture is ours; a mirrored crop is the same face once more.
     rows = data.as_photographed(crops)
     left_out = len(rows) < len(crops) or data.is_view.any()
     if one_crop:
-        rows = rows[data.copy[rows] == min(1, data.store.attributes["config"]["copies"] - 1)]
+        rows = validation_rows(data, faces)
     note += f", {len(rows)} crops"
     if left_out:
         note += " as photographed: no mirrored ones, no turned views"

@@ -122,14 +122,14 @@ def _read_run(run: Path) -> Entry:
         document = json.loads(_bytes(run / "config.json"))
     except (ValueError, RecursionError) as error:
         raise ReportError(f"{run / 'config.json'}: expected a run's configuration, found no JSON ({error})") from error
-    if not isinstance(document, dict) or not {"config", "store", "split"} <= document.keys():
+    if not isinstance(document, dict) or not {"config", "split"} <= document.keys():
         raise ReportError(f"{run / 'config.json'}: expected a run's configuration, found another document; {cure}")
     notes: list[str] = []
     rounds = _read_rounds(run / "metrics.csv", notes)
     config = document["config"] if isinstance(document["config"], dict) else {}
     entry = Entry(run.resolve().name, "run", None, None, config, rounds, notes)
     try:
-        evaluation = _measure_run(run, document)
+        evaluation = _measure_run(run, document, notes)
     except (PifaError, ZooError, OSError) as error:
         notes.append(f"Not measured, so it has no numbers and no pictures here: {error}")
         return entry
@@ -137,17 +137,30 @@ def _read_run(run: Path) -> Entry:
     return replace(entry, numbers=measured.numbers, evaluation=evaluation)
 
 
-def _measure_run(run: Path, document: dict[str, Any]) -> Evaluation:
+def _measure_run(run: Path, document: dict[str, Any], notes: list[str]) -> Evaluation:
     """Measure a run's best checkpoint on one crop of each face that it held out, as its training did."""
-    where, split = document["store"], document["split"]
-    if not isinstance(where, dict) or not isinstance(where.get("path"), str) or not isinstance(split, dict):
+    stores, split = _stores(document), document["split"]
+    if not stores or not isinstance(split, dict):
         raise ReportError(f"{run / 'config.json'}: does not say which store it was trained on")
     if not split.get("val"):
         raise ReportError("nobody was held out in its training; `pifa eval` measures it on other faces")
-    store = Store(where["path"])
-    if store.attributes["digest"] != where.get("digest"):
-        raise ReportError(f"{where['path']}: is another store than the one it was trained on")
-    return evaluate(str(run), where["path"], subset="val", one_crop=True)
+    path, digest = stores[0]
+    if Store(path).attributes["digest"] != digest:
+        raise ReportError(f"{path}: is another store than the one it was trained with")
+    evaluation = evaluate(str(run), path, subset="val", one_crop=True)
+    if len(stores) > 1:
+        notes.append(f"Trained on {len(stores)} stores; measured on the people held out of the first one, {path}.")
+    return evaluation
+
+
+def _stores(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """Path and digest of the stores that a run validated on: those of validation, or those it was trained on."""
+    found = document.get("val_stores") or document.get("stores") or [document.get("store")]
+    return [
+        (store["path"], str(store.get("digest")))
+        for store in (found if isinstance(found, list) else [])
+        if isinstance(store, dict) and isinstance(store.get("path"), str)
+    ]
 
 
 def _read_rounds(path: Path, notes: list[str]) -> list[dict[str, float]]:

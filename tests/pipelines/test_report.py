@@ -123,7 +123,7 @@ def test_foreign_files_are_shown_as_text(small_run: Path, tmp_path: Path) -> Non
     run = Path(shutil.copytree(small_run, tmp_path / "run"))
     document = json.loads((run / "config.json").read_text())
     document["config"]["preset"] = HOSTILE
-    document["store"]["path"] = f"/{HOSTILE}"
+    document["stores"][0]["path"] = f"/{HOSTILE}"
     (run / "config.json").write_text(json.dumps(document))
     (run / "metrics.csv").write_text(f"step,train_loss,val_nme_block1\n1,{HOSTILE},3\n2,nan,\n3,0.5,2,9,9\n")
     network = {"name": HOSTILE[:20], "preset": HOSTILE.replace("\u202e", ""), "config": {"a<b>": ["<i>"]}}
@@ -152,7 +152,7 @@ def test_old_evaluations_are_shown_with_what_they_have(tmp_path: Path) -> None:
 def test_a_store_that_is_gone(small_run: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(small_run, tmp_path / "run"))
     document = json.loads((run / "config.json").read_text())
-    document["store"]["path"] = str(tmp_path / "gone.zarr")
+    document["stores"][0]["path"] = str(tmp_path / "gone.zarr")
     (run / "config.json").write_text(json.dumps(document))
     result = good("report", run, "--out", tmp_path / "a.html")
     assert "gone.zarr" in result.stderr
@@ -169,11 +169,11 @@ def test_what_a_run_lacks_is_said(small_run: Path, tmp_path: Path, change: str) 
     run = Path(shutil.copytree(small_run, tmp_path / "run"))
     document = json.loads((run / "config.json").read_text())
     if change == "digest":
-        document["store"]["digest"] = "0" * 64
+        document["stores"][0]["digest"] = "0" * 64
     elif change == "val":
         document["split"]["val"] = []
     elif change == "store":
-        document["store"] = 5
+        document["stores"] = 5
     elif change == "checkpoint":
         for name in ("best", "last"):
             (run / f"{name}.safetensors").write_bytes(b"nothing")
@@ -182,7 +182,7 @@ def test_what_a_run_lacks_is_said(small_run: Path, tmp_path: Path, change: str) 
     (run / "config.json").write_text(json.dumps(document))
     [entry] = read_entries([run])
     said = {
-        "digest": "is another store than the one it was trained on",
+        "digest": "is another store than the one it was trained with",
         "val": "nobody was held out",
         "store": "does not say which store",
         "checkpoint": "safetensors",
