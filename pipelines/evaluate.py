@@ -136,18 +136,19 @@ def evaluate(
         "source": Path(target.split(":", 1)[-1]).name,
         "landmarks": " and ".join(sorted(set(collected.kinds))),
         "checkpoint_sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-        "network": _describe(aligner, file),
+        "network": _describe(aligner, file, checkpoint),
     }
     return Evaluation(aligner, collected, measurement, values, note)
 
 
-def _describe(aligner: Aligner, file: Path) -> dict[str, Any]:
-    """What a table of networks says of one: its name is that of the run's folder or of the file."""
+def _describe(aligner: Aligner, file: Path, checkpoint: str) -> dict[str, Any]:
+    """What a table of networks says of one; its name is that of the run's folder, of the file, or the zoo's."""
     header = aligner.header
     with torch.device("meta"):  # the aligner's own has its batch norm folded into the convolutions
         network = Network(header.network, aligner.model, header.input_size, len(get_scheme(header.scheme)))
+    name = file.resolve().parent.name if file.stem in ("best", "last", "weights") else file.stem
     return {
-        "name": file.resolve().parent.name if file.stem in ("best", "last", "weights") else file.stem,
+        "name": name if Path(checkpoint).exists() else checkpoint,
         "preset": header.preset,
         "weights": sum(weight.numel() for weight in network.parameters()),
         "bytes": file.stat().st_size,
