@@ -491,6 +491,8 @@ def paper(table: str, seeds: int, tests: tuple[str, ...], as_json: bool, **optio
 @click.option("--split", help="Only faces of this split or subset of the data set.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first N faces.")
 @click.option("--where", metavar="EXPR", help="Only faces that meet it, as 'abs(yaw) > 45 and size >= 100'.")
+@click.option("--report", type=_FILE, metavar="HTML", help="Also write a page: numbers, charts, faces block by block.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing page.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def evaluate(checkpoint: str, target: str, as_json: bool, **options: Any) -> None:
     """Measure CHECKPOINT (run, file or zoo name) on a store's crops or a source's faces.
@@ -498,9 +500,13 @@ def evaluate(checkpoint: str, target: str, as_json: bool, **options: Any) -> Non
     Of a store neither mirrored crops nor turned views are taken.
 
     \b
-    Example:
-      pifa eval RUN keypoints-csv:faces --subset val --boxes jittered
+    Examples:
+      pifa eval RUN S.zarr                                  # the people that it did not train on
+      pifa eval RUN keypoints-csv:faces --subset val --boxes jittered --report faces.html
+      pifa eval RUN 300w:300W --split challenging --normaliser interocular
+      pifa eval compact68 aflw:AFLW --normaliser box --json > aflw.json
     """
+    from pipelines.eval_text import as_text
     from pipelines.evaluate import run_eval
 
     result = run_eval(checkpoint, target, **options)
@@ -508,19 +514,27 @@ def evaluate(checkpoint: str, target: str, as_json: bool, **options: Any) -> Non
         click.echo(f"pifa: {result.note}", err=True)
         _print_json(result.values)
         return
-    click.echo(result.note)
-    for key, value in result.values.items():
-        click.echo(f"{key:20} {_show(value)}")
+    click.echo(as_text(result.values, result.note))
 
 
-def _show(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    if isinstance(value, list):
-        return "  ".join(_show(item) for item in value)
-    if isinstance(value, dict):
-        return "  ".join(f"{key}: {_show(item)}" for key, item in value.items())
-    return "-" if value is None else str(value)
+@main.command()
+@click.argument("paths", nargs=-1, required=True, type=_FILE, metavar="RUN|EVAL...")
+@click.option("--out", required=True, type=_FILE, metavar="HTML", help="Page to write.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing page.")
+def report(paths: tuple[Path, ...], out: Path, overwrite: bool) -> None:
+    """Write a page about runs, measured on the people they held out, and files of `pifa eval --json`, side by side.
+
+    \b
+    Examples:
+      pifa report RUN --out run.html
+      pifa report compact small faces.json --out compared.html
+    """
+    from pipelines.report import run_report
+
+    for entry in run_report(paths, out, overwrite=overwrite):
+        for note in entry.notes:
+            click.echo(f"pifa: {entry.name}: {note}", err=True)
+    click.echo(str(out))
 
 
 @main.command()

@@ -6,10 +6,14 @@
 - **failure rate**: share of faces with interocular NME above 8 %.
 - **AUC**: area under the cumulative curve of interocular NME from 0 to 8 %, divided by 8 %: 1 is perfect.
 - **MAPE**: mean error over all visible landmarks, source-image pixels.
+
+What is told apart by yaw, part of the face, block or visibility is in ``breakdowns.py``. ``docs/metrics.md`` has every
+number of ``pifa eval`` and who publishes it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +33,7 @@ class Truth:
         landmarks: ``(N, L, 2)``.
         visibility: ``(N, L)`` 0 not labelled, 1 occluded, 2 visible.
         boxes: ``(N, 4)`` the data set's boxes, NaN where it gives none.
-        yaw: ``(N,)`` radians.
+        yaw: ``(N,)`` radians, NaN where nobody knows.
     """
 
     landmarks: np.ndarray
@@ -37,16 +41,46 @@ class Truth:
     boxes: np.ndarray
     yaw: np.ndarray
 
+    def check(self) -> None:
+        """Refuse what would be measured wrongly without a word.
 
-def point_errors(predicted: np.ndarray, truth: Truth) -> np.ndarray:
-    """Distance of each point, pixels; NaN where the point is not visible: ``(N, L)``.
+        Raises:
+            ValueError: arrays that do not belong together, an unknown visibility, or a label that is not finite.
+        """
+        n, points = self.visibility.shape if self.visibility.ndim == 2 else (-1, -1)
+        expected = {"landmarks": (n, points, 2), "visibility": (n, points), "boxes": (n, 4), "yaw": (n,)}
+        for name, shape in expected.items():
+            if (found := getattr(self, name).shape) != shape:
+                raise ValueError(
+                    f"{name}: expected {shape} as visibility {self.visibility.shape} has it, found {found}"
+                )
+        if not np.isin(self.visibility, (0, 1, 2)).all():
+            raise ValueError("visibility: expected 0, 1 and 2 alone")
+        if not np.isfinite(self.landmarks[self.visibility > 0]).all():
+            raise ValueError("landmarks: a labelled point is not finite; one without a place has visibility 0")
+
+
+VISIBLE, OCCLUDED, LABELLED = (2,), (1,), (1, 2)
+"""Which labels a mean is over. What is published is over ``VISIBLE`` ones."""
+
+
+def point_errors(predicted: np.ndarray, truth: Truth, seen: tuple[int, ...] = VISIBLE) -> np.ndarray:
+    """Distance of each point, pixels; NaN where its visibility is none of ``seen``: ``(N, L)``.
 
     Predictions must be finite: a NaN would count as a point that is not visible, and flatter the method.
+
+    Raises:
+        ValueError: predictions that are not finite or of another shape; see ``Truth.check``.
     """
+    truth.check()
+    if predicted.shape != truth.landmarks.shape:
+        raise ValueError(f"predicted: expected {truth.landmarks.shape} as the labels, found {predicted.shape}")
     if not np.isfinite(predicted).all():
         raise ValueError("predicted landmarks are not finite")
-    distance = np.linalg.norm(predicted - truth.landmarks, axis=2)
-    return np.where(truth.visibility == 2, distance, np.nan)
+    measured = np.isin(truth.visibility, seen)
+    # A point that is not labelled may lie anywhere, at NaN too: it is not even subtracted.
+    distance = np.linalg.norm(np.where(measured[..., None], predicted - truth.landmarks, 0), axis=2)
+    return np.where(measured, distance, np.nan)
 
 
 def normaliser(truth: Truth, name: str, scheme: Scheme) -> np.ndarray:
@@ -69,12 +103,17 @@ def normaliser(truth: Truth, name: str, scheme: Scheme) -> np.ndarray:
     raise ValueError(f"normaliser {name!r}: expected tight, box or interocular")
 
 
-def face_errors(predicted: np.ndarray, truth: Truth, name: str, scheme: Scheme) -> np.ndarray:
-    """NME of each face, percent; NaN where it has no visible point or no normaliser: ``(N,)``."""
-    errors = point_errors(predicted, truth)
+def face_errors(
+    predicted: np.ndarray, truth: Truth, name: str, scheme: Scheme, seen: tuple[int, ...] = VISIBLE
+) -> np.ndarray:
+    """NME of each face, percent; NaN where it has no point of ``seen`` or no normaliser: ``(N,)``."""
+    return 100 * mean_of_each(point_errors(predicted, truth, seen)) / normaliser(truth, name, scheme)
+
+
+def mean_of_each(errors: np.ndarray) -> np.ndarray:
+    """Mean of the numbers in each row of ``(N, L)``, NaN where there is none: ``(N,)``."""
     counts = np.isfinite(errors).sum(1)
-    mean = np.nansum(errors, axis=1) / np.where(counts, counts, np.nan)
-    return 100 * mean / normaliser(truth, name, scheme)
+    return np.nansum(errors, axis=1) / np.where(counts, counts, np.nan)
 
 
 def mean_of(values: np.ndarray) -> float | None:
@@ -96,22 +135,17 @@ def area_under_curve(interocular: np.ndarray, threshold: float = THRESHOLD) -> f
 
 
 def by_yaw(errors: np.ndarray, yaw: np.ndarray) -> dict[str, float | None]:
-    """Mean of the faces in each bin of absolute yaw; beyond 90° counts to the last."""
+    """Mean of the faces in each bin of absolute yaw; beyond 90° counts to the last, an unknown yaw to none."""
+    return {name: mean_of(errors[inside]) for name, inside in _bins(yaw)}
+
+
+def count_by_yaw(errors: np.ndarray, yaw: np.ndarray) -> dict[str, int]:
+    """How many numbers each mean of ``by_yaw`` is of."""
+    return {name: int(np.isfinite(errors[inside]).sum()) for name, inside in _bins(yaw)}
+
+
+def _bins(yaw: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     degrees = np.abs(np.degrees(yaw)).round(9)  # 30° written in radians comes back as 29.999999999999996
     last = YAW_BINS[-1][1]
-    return {
-        f"{low}-{high}": mean_of(errors[(degrees >= low) & ((degrees < high) | (high == last))])
-        for low, high in YAW_BINS
-    }
-
-
-def visibility_accuracy(predicted: np.ndarray, truth: Truth, known: np.ndarray | None = None) -> float | None:
-    """Share of points whose predicted visibility is the label's; None where the source labels every point visible.
-
-    Args:
-        known: ``(N, L)`` bool, the points that the faces' own schemes have: of the others nobody says whether they can
-            be seen. None for all.
-    """
-    known = np.ones(truth.visibility.shape, bool) if known is None else known
-    visible = truth.visibility[known] == 2
-    return None if visible.all() else float((predicted[known] == visible).mean())
+    for low, high in YAW_BINS:
+        yield f"{low}-{high}", (degrees >= low) & ((degrees < high) | (high == last))

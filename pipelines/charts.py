@@ -37,10 +37,20 @@ class Theme:
     second: str
     good: str
     warn: str
+    series: tuple[str, ...]
+    """Of things side by side; the page's ``.s0`` … ``.s7`` are the same."""
 
 
-_LIGHT = Theme("#22262e", "#c9ced8", fill="#3b76d6", accent="#c2410c", second="#6d4bc4", good="#3f9b63", warn="#e08a1e")
-_DARK = Theme("#dfe3ea", "#3d4450", fill="#6fa3ff", accent="#ffa05c", second="#b79bff", good="#5fbf86", warn="#f2a63b")
+_LIGHT = Theme(
+    *("#22262e", "#c9ced8"),
+    **{"fill": "#3b76d6", "accent": "#c2410c", "second": "#6d4bc4", "good": "#3f9b63", "warn": "#e08a1e"},
+    series=("#3b76d6", "#c2410c", "#2f8f57", "#6d4bc4", "#a16207", "#0e7490", "#be185d", "#64748b"),
+)
+_DARK = Theme(
+    *("#dfe3ea", "#3d4450"),
+    **{"fill": "#6fa3ff", "accent": "#ffa05c", "second": "#b79bff", "good": "#5fbf86", "warn": "#f2a63b"},
+    series=("#6fa3ff", "#ffa05c", "#5fbf86", "#b79bff", "#e6c34a", "#4cc9de", "#ff7eb6", "#a3acba"),
+)
 
 Draw = Callable[[Figure, Theme], None]
 
@@ -160,10 +170,11 @@ def _errors(figure: Figure, theme: Theme, nme: np.ndarray) -> None:
 def yaw_error_chart(yaw: np.ndarray, nme: np.ndarray) -> Chart:
     """Fit errors over yaw, percent of the tight box over degrees, both ``(F,)``."""
     text = "Each face's error over its yaw, with median and 90th percentile in bands of 10°."
-    return make_chart("Fit error over yaw", text, (6.2, 3.2), lambda f, t: _yaw_error(f, t, yaw, nme))
+    return make_chart("Fit error over yaw", text, (6.2, 3.2), lambda f, t: draw_yaw_error(f, t, yaw, nme))
 
 
-def _yaw_error(figure: Figure, theme: Theme, yaw: np.ndarray, nme: np.ndarray) -> None:
+def draw_yaw_error(figure: Figure, theme: Theme, yaw: np.ndarray, nme: np.ndarray, of: str = "tight box") -> None:
+    """Errors over yaw, percent over degrees, both ``(F,)``; ``of`` names what they are percent of."""
     axes: Axes = figure.subplots()
     end = max(1.5 * float(np.percentile(nme, 99)), 1e-3)
     x, y = even(yaw, DOTS), even(np.minimum(nme, end), DOTS)
@@ -184,7 +195,7 @@ def _yaw_error(figure: Figure, theme: Theme, yaw: np.ndarray, nme: np.ndarray) -
         axes.plot(middles, high, color=theme.accent, lw=1.2, ls="--", label="90th percentile")
         axes.legend(loc="upper center", ncols=2, fontsize=8)
     reach = max(30.0, float(np.abs(yaw).max()) + 5)
-    axes.set(xlim=(-reach, reach), ylim=(0, end), xlabel="yaw, degrees", ylabel="error, % of the tight box")
+    axes.set(xlim=(-reach, reach), ylim=(0, end), xlabel="yaw, degrees", ylabel=f"error, % of the {of}")
 
 
 def draw_sizes(axes: Axes, theme: Theme, sizes: np.ndarray, box: str = "tight") -> None:

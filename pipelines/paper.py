@@ -20,6 +20,7 @@ from pifa_data.errors import PifaError
 from pifa_data.readers import FORMATS, parse_source
 from pifa_data.store import Store
 from pifa_model.bootstrap import bootstrap_mean
+from pifa_model.config import load_config
 from pipelines.evaluate import run_eval
 from pipelines.experiments import Plan, run_variant
 from pipelines.fits import write_whole
@@ -48,6 +49,11 @@ def run_paper(name: str, plan: Plan, *, seeds: int = 1, tests: tuple[str, ...] =
     table = TABLES[name]
     if tests and table.measure not in MEASURES:
         raise PifaError(f"{name} is about training, not about a data set: no --test")
+    if (
+        name == "table8"
+        and [len(block) for block in load_config(plan.preset, plan.settings).network.filters] != [2] * 6
+    ):
+        raise PifaError(f"--preset {plan.preset}: {name} regroups six blocks of two convolutions, it has others")
     plan.out.mkdir(parents=True, exist_ok=True)
     runs: dict[str, list[dict[str, Any]]] = {}
     elsewhere: dict[str, dict[str, list[float]]] = {}

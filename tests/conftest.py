@@ -74,6 +74,20 @@ def small_store(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return store
 
 
+@pytest.fixture(scope="session")
+def small_run(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on ``small_store`` of a few steps, two of its eight people held out. Read it, don't change it."""
+    from pifa_model.config import load_config
+    from pipelines.train import run_training
+
+    run = tmp_path_factory.mktemp("small-run") / "tiny"
+    settings = {"network.hidden": 8, "network.visualization.vertices": 150, "training.round_steps": 3}
+    settings |= {"training.batch_size": 8, "training.val_fraction": 0.25, "training.epochs": 0.8}
+    config = load_config("small", tuple(f"{key}={value}" for key, value in settings.items()))
+    run_training(small_store, run, config, device="cpu")
+    return run
+
+
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:
     """A Dask scheduler with one worker, both in this process."""

@@ -8,6 +8,7 @@ import torch
 
 from pifa_data.morphable import MorphableModel
 from pifa_data.schemes import get_scheme
+from pifa_model.breakdowns import visibility_accuracy
 from pifa_model.config import LossConfig
 from pifa_model.losses import AlignmentLoss, parameter_weights, relative_error
 from pifa_model.metrics import (
@@ -19,7 +20,6 @@ from pifa_model.metrics import (
     mean_of,
     normaliser,
     point_errors,
-    visibility_accuracy,
 )
 from pifa_model.shape import Landmarks
 from pifa_model.statistics import measure_params

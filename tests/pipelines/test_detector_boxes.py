@@ -19,7 +19,7 @@ from pifa_data.readers import FORMATS, read_faces
 from pifa_model.checkpoint import Header, MorphableReference, save_checkpoint
 from pifa_model.config import load_config
 from pifa_model.network import Network
-from pipelines.evaluate import _input_box
+from pipelines.eval_collect import input_box
 
 
 @pytest.fixture
@@ -87,14 +87,14 @@ def test_drawn_boxes_lie_about_the_detectors(synthetic: Path, model: MorphableMo
     )
     away = []
     for face, params in zip(faces, fits.params, strict=True):
-        box = _input_box(face, "detector", params, face.scheme, fitters)
-        np.testing.assert_array_equal(box, _input_box(face, "detector", params, face.scheme, fitters))
+        box = input_box(face, "detector", params, face.scheme, fitters)
+        np.testing.assert_array_equal(box, input_box(face, "detector", params, face.scheme, fitters))
         tight = tight_box(face.landmarks, face.visibility)
         # Without a fit the data set's own pose tells the yaw.
         posed = replace(face, pose=np.zeros(3))
-        unturned = _input_box(posed, "detector", None, face.scheme, fitters)
+        unturned = input_box(posed, "detector", None, face.scheme, fitters)
         size = box_size(tight)
         away.append((unturned[:2] + unturned[2:] - detector_box(tight, np.array(0.0)).reshape(2, 2).sum(0)) / 2 / size)
         with pytest.raises(AnnotationError, match="which way the face looks"):
-            _input_box(replace(face, pose=None), "detector", None, face.scheme, fitters)
+            input_box(replace(face, pose=None), "detector", None, face.scheme, fitters)
     assert 0.01 < np.std(away) < 0.08  # DETECTOR_SHIFT is 0.03 of the detector's box
