@@ -14,7 +14,7 @@ import itertools
 import queue
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -111,22 +111,15 @@ class TrainingStream:
 
     def _read(self, first: int, count: int) -> Iterator[Batch]:
         pieces = ahead(self._piece, self._plan(first, first + count), 1)
-        held: list[_Piece] = []  # those that the current batch touches
+        held: list[tuple[int, int, Batch]] = []  # those that the current batch touches, with first position and last
         length = self._batch // self._world
         for step in range(first, first + count):
             start, stop = step * length, (step + 1) * length
-            held = [piece for piece in held if piece.stop > start]
-            while not held or held[-1].stop < stop:
+            held = [piece for piece in held if piece[1] > start]
+            while not held or held[-1][1] < stop:
                 held.append(next(pieces))
-            parts = [(piece, slice(max(start - piece.start, 0), stop - piece.start)) for piece in held]
             # A view of what was read in its order; a copy only where a batch is of two groups.
-            rows, pictures = (
-                values[0] if len(values) == 1 else np.concatenate(values)
-                for values in ([piece.rows[at] for piece, at in parts], [piece.pictures[at] for piece, at in parts])
-            )
-            rng, flips = self._flips(step)
-            draws = draw(rng, self._batch)[:, self._share]
-            yield replace(self._data.batch(rows, pictures, flips), draws=draws)
+            yield Batch.joined([piece.part(slice(max(start - begin, 0), stop - begin)) for begin, _, piece in held])
 
     def _plan(self, first: int, last: int) -> Iterator[tuple[int, np.ndarray]]:
         """What this rank needs for steps ``first`` to ``last``, group by group: the first position, and the rows.
@@ -146,36 +139,27 @@ class TrainingStream:
                 if start < stop:
                     yield position + start, order[at[start:stop]]
 
-    def _piece(self, plan: tuple[int, np.ndarray]) -> _Piece:
+    def _piece(self, plan: tuple[int, np.ndarray]) -> tuple[int, int, Batch]:
+        """Read what belongs to a group: first position, the one after the last, and the rows as one batch."""
         start, rows = plan
         length = self._batch // self._world
         steps = range(start // length, -(-(start + len(rows)) // length))
-        flips = np.concatenate([self._flips(step)[1] for step in steps])[start - steps.start * length :][: len(rows)]
-        return _Piece(start, rows, self._data.read_pictures(rows, flips))
+        flips, draws = (np.concatenate(drawn) for drawn in zip(*map(self._drawn, steps), strict=True))
+        own = slice(start - steps.start * length, start - steps.start * length + len(rows))
+        batch = self._data.batch(rows, self._data.read_pictures(rows, flips[own]), flips[own])
+        return start, start + len(rows), replace(batch, draws=draws[own])
 
-    def _flips(self, step: int) -> tuple[np.random.Generator, np.ndarray]:
-        """Which of this rank's rows of a step are mirrored, and the generator that tells what else is drawn for it."""
+    def _drawn(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Which of this rank's rows of a step are mirrored, and what augmentation draws for each."""
         rng = np.random.default_rng([self._seed, step // self.steps_per_epoch, step])
-        return rng, (rng.random(self._batch) < self._mirror)[self._share]
+        flips = rng.random(self._batch) < self._mirror
+        return flips[self._share], draw(rng, self._batch)[self._share]
 
     @property
     def _share(self) -> slice:
         """The part of a batch that is this rank's."""
         length = self._batch // self._world
         return slice(self._rank * length, (self._rank + 1) * length)
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """Rows that were read together, in the order in which they are seen, from position ``start`` on."""
-
-    start: int
-    rows: np.ndarray
-    pictures: np.ndarray
-
-    @property
-    def stop(self) -> int:
-        return self.start + len(self.rows)
 
 
 def to_device(batch: Batch, device: torch.device) -> dict[str, Tensor]:

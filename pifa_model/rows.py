@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ class Batch:
         params, landmarks, visibility: see ``Labels``.
         marching: ``(B,)`` bool, faces of kind ``2d``.
         rows: ``(B,)`` numbers of the rows.
-        draws: ``(24, B)`` random numbers of a training batch, see ``augmentation.draw``; None of others.
+        draws: ``(B, 24)`` random numbers of a training batch, see ``augmentation.draw``; None of others.
     """
 
     images: np.ndarray
@@ -41,6 +42,19 @@ class Batch:
     marching: np.ndarray
     rows: np.ndarray
     draws: np.ndarray | None = None
+
+    def part(self, at: slice) -> Batch:
+        """Some of the rows; views, not copies."""
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: value[at] for name, value in values.items() if value is not None})
+
+    @staticmethod
+    def joined(parts: list[Batch]) -> Batch:
+        """The rows of several batches of one kind."""
+        if len(parts) == 1:
+            return parts[0]
+        names = [field.name for field in fields(Batch) if getattr(parts[0], field.name) is not None]
+        return replace(parts[0], **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
 class Rows(ABC):
