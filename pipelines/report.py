@@ -20,8 +20,8 @@ SIDE_BY_SIDE = 3
 """From more entries than this on, fewer faces are drawn of each."""
 
 ENDS, ENDS_EACH, ENDS_IN_ALL = 8, 3, 24
-"""Faces of the largest errors, and as many of the smallest, that are drawn: of one entry, of each of several, and of all
-together. A face takes 35 kB of the page."""
+"""Faces of the largest errors, and as many of the smallest, that are drawn: of one entry, of each of several, and of
+all together. A face takes 35 kB of the page."""
 
 
 def run_report(paths: Sequence[Path], out: Path, *, overwrite: bool = False) -> list[Entry]:
@@ -66,12 +66,22 @@ def _write(out: Path, entries: Sequence[Entry]) -> None:
         rows=rows_of(entries),
         charts=draw_charts(entries),
         faces=faces,
+        notes=_notes(entries),
         drawing_notes=notes,
         differing=settings_that_differ(entries) if len(entries) > 1 else [],
         settings=settings_of(entries[0]) if len(entries) == 1 else [],
         data_of=data_of,
         normaliser_of=normaliser_of,
     )
+
+
+def _notes(entries: Sequence[Entry]) -> list[tuple[str, str]]:
+    """What is missing, and of which entries."""
+    names: dict[str, list[str]] = {}
+    for entry in entries:
+        for note in entry.notes:
+            names.setdefault(note, []).append(entry.name)
+    return [(", ".join(of), note) for note, of in names.items()]
 
 
 def _draw_faces(entries: Sequence[Entry], advance: Advance) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
