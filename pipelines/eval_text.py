@@ -28,13 +28,13 @@ def _numbers(values: dict[str, Any]) -> Iterator[str]:
     if interval:
         spread = f", 95 % [{interval['low']:.2f}, {interval['high']:.2f}] over {interval['people']} people"
     yield _line("NME", f"{_value(values['nme'])} % {of}{spread}")
-    for title, points in (("interocular", "_68"), ("  51 points", "_51")):
+    # At 68 and 51 points where the scheme has them, else at its own.
+    kinds = {"_68": "interocular", "_51": "  51 points"} if values["nme_interocular_51"] is not None else {}
+    for points, title in (kinds or {"": "interocular"}).items():
         if values[f"nme_interocular{points}"] is not None:
             failures, area = values[f"failure_rate_8{points}"], values[f"auc_8{points}"]
             nme = _value(values[f"nme_interocular{points}"])
             yield _line(title, f"{nme} %, above 8 %: {100 * failures:.1f} % of the faces, AUC {area:.3f}")
-    if values["nme_interocular"] is not None and values["nme_interocular_68"] is None:
-        yield _line("interocular", f"{_value(values['nme_interocular'])} %")
     yield _line("MAPE", f"{_value(values['mape'])} pixels")
     groups = [f"{part} {_value(error)}" for part, error in values["nme_by_group"].items() if error is not None]
     yield _line("parts", ", ".join(groups))

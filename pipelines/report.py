@@ -19,8 +19,9 @@ MOST = 24
 SIDE_BY_SIDE = 3
 """From more entries than this on, fewer faces are drawn of each."""
 
-ENDS, ENDS_OF_MANY = 8, 3
-"""Faces of the largest and of the smallest errors that are drawn, of one entry and of each of several."""
+ENDS, ENDS_EACH, ENDS_IN_ALL = 8, 3, 24
+"""Faces of the largest errors, and as many of the smallest, that are drawn: of one entry, of each of several, and of
+all together. A face takes 35 kB of the page."""
 
 
 def run_report(paths: Sequence[Path], out: Path, *, overwrite: bool = False) -> list[Entry]:
@@ -65,12 +66,22 @@ def _write(out: Path, entries: Sequence[Entry]) -> None:
         rows=rows_of(entries),
         charts=draw_charts(entries),
         faces=faces,
+        notes=_notes(entries),
         drawing_notes=notes,
         differing=settings_that_differ(entries) if len(entries) > 1 else [],
         settings=settings_of(entries[0]) if len(entries) == 1 else [],
         data_of=data_of,
         normaliser_of=normaliser_of,
     )
+
+
+def _notes(entries: Sequence[Entry]) -> list[tuple[str, str]]:
+    """What is missing, and of which entries."""
+    names: dict[str, list[str]] = {}
+    for entry in entries:
+        for note in entry.notes:
+            names.setdefault(note, []).append(entry.name)
+    return [(", ".join(of), note) for note, of in names.items()]
 
 
 def _draw_faces(entries: Sequence[Entry], advance: Advance) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
@@ -80,6 +91,7 @@ def _draw_faces(entries: Sequence[Entry], advance: Advance) -> tuple[dict[str, l
     drawn: dict[str, list[dict[str, Any]]] = {"strips": [], "ends": []}
     notes = []
     measured = [(i, entry) for i, entry in enumerate(entries) if entry.evaluation is not None]
+    count = ENDS if len(measured) == 1 else max(1, min(ENDS_EACH, ENDS_IN_ALL // max(1, len(measured))))
     # Entries measured on the same faces show the same ones, chosen by the first of them.
     chosen: dict[tuple[str, str, str] | None, list[tuple[str, int]]] = {}
     for i, entry in measured:
@@ -92,7 +104,7 @@ def _draw_faces(entries: Sequence[Entry], advance: Advance) -> tuple[dict[str, l
                 face = evaluation.collected.ids[at]
                 drawn["strips"].append({"number": i, "name": entry.name, "rule": title, "face": face, "strip": strip})
                 advance(1)
-            for title, tiles in draw_ends(evaluation, ENDS if len(measured) == 1 else ENDS_OF_MANY):
+            for title, tiles in draw_ends(evaluation, count):
                 drawn["ends"].append({"number": i, "name": entry.name, "title": title, "tiles": tiles})
                 advance(len(tiles))
         except (PifaError, OSError) as error:

@@ -65,10 +65,10 @@ def choose(evaluation: Evaluation, few: bool) -> list[tuple[str, int]]:
     known = np.flatnonzero(np.isfinite(errors))
     by_error = known[np.argsort(errors[known], kind="stable")]
     rules = [("median error", int(by_error[len(by_error) // 2]))]
-    turned = known[np.isfinite(yaw[known])]
-    if len(turned):
-        rules.append(("turned most to the image's left", int(turned[np.argmax(yaw[turned])])))
-        rules.append(("turned most to the image's right", int(turned[np.argmin(yaw[turned])])))
+    for side, sign in (("left", 1), ("right", -1)):  # yaw > 0: the nose points to the image's left
+        turned = known[sign * yaw[known] > 0]
+        if len(turned):
+            rules.append((f"turned most to the image's {side}", int(turned[np.argmax(sign * yaw[turned])])))
     rules.append(("largest error", int(by_error[-1])))
     if few:
         rules = [rules[0], rules[-1]]

@@ -188,6 +188,12 @@ def test_the_tables_of_one_network(plan: Plan) -> None:
     )
     assert figure["I, F, V: features"][0] is None, "the first block has none"
     json.dumps(figure, allow_nan=False)
+    # As PyTorch initialises them: E|w| of the second block, 3 + 4 + 1 channels of 3x3, drawn anew.
+    drawn = torch.empty(400, 8, 3, 3)
+    nn.init.kaiming_normal_(drawn, nonlinearity="relu")
+    assert figure["I, F, V: each before training"][1] == pytest.approx(float(drawn.abs().mean()), rel=0.02)
+    assert "| block 2 − block 1 |  | " in as_markdown(blocks)
+    assert "| block 6 | 4.45 |  |" in as_markdown(blocks), "ours has three"
 
 
 def test_errors_are_those_of_the_definitions(plan: Plan, synthetic: Path) -> None:
@@ -229,9 +235,9 @@ def test_time_is_counted_to_the_cascade_s_last_error() -> None:
         "cascade": [made_up([5, 5, 5, 5], [9, 7, 6, 5], [10, 20, 30, 40])],
     }
     # The half run is at 4, below the cascade's 5, after 16 of its 40 seconds; the whole one only after 30.
-    assert paper._time(TABLES["training-time"], runs)["share"] == {"of the cascade's time, each seed": [0.4]}
+    assert paper._time(TABLES["training-time"], runs)[paper.SHARE] == [0.4]
     runs["half"], runs["whole"] = [made_up([9] * 4, [9], [1])], [made_up([9] * 4, [9], [1])]
-    assert paper._time(TABLES["training-time"], runs)["share"] == {"of the cascade's time, each seed": [None]}
+    assert paper._time(TABLES["training-time"], runs)[paper.SHARE] == [None]
 
 
 @pytest.mark.parametrize(

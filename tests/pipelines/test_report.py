@@ -299,8 +299,13 @@ def test_faces_are_chosen_by_rule(measured: Evaluation) -> None:
     found = dict(choose(measured, few=False))
     at = {rule: index for title, index in found.items() for rule in title.split(" and ")}
     assert at["largest error"] == errors.argmax()
+    assert yaw.max() > 0 > yaw.min()
     assert at["turned most to the image's left"] == yaw.argmax()
     assert at["turned most to the image's right"] == yaw.argmin()
+    # Of faces that all look to one side none is turned to the other.
+    truth = replace(measured.measurement.truth, yaw=np.abs(yaw))
+    one_sided = choose(replace(measured, measurement=replace(measured.measurement, truth=truth)), few=False)
+    assert "turned most to the image's right" not in " ".join(title for title, _ in one_sided)
     assert sorted(errors)[3] == errors[at["median error"]]
     assert len(found.values()) == len(set(found.values()))
     few = [rule for title, _ in choose(measured, few=True) for rule in title.split(" and ")]
