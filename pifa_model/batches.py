@@ -13,6 +13,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from pifa_data.errors import ConfigError
 from pifa_data.store import CHUNK
+from pifa_model.augmentation import draw
 from pifa_model.crops import cut_crops
 from pifa_model.rows import Batch, Rows
 
@@ -124,8 +126,10 @@ class TrainingStream:
             pictures = np.concatenate(
                 [read[slice(*np.searchsorted(at, [start, start + self._batch]))] for at, read in groups.values()]
             )
-            flips = np.random.default_rng([self._seed, epoch, step]).random(self._batch) < self._mirror
-            yield self._data.batch(rows, pictures, flips[share])
+            rng = np.random.default_rng([self._seed, epoch, step])
+            flips = rng.random(self._batch) < self._mirror
+            draws = draw(rng, self._batch)
+            yield replace(self._data.batch(rows, pictures, flips[share]), draws=draws[:, share])
 
     @property
     def _share(self) -> slice:
@@ -140,6 +144,28 @@ class TrainingStream:
         return at, self._data.read_pictures(order[at])
 
 
+def to_device(batch: Batch, device: torch.device) -> dict[str, Tensor]:
+    """A batch on the device, its crops not yet cut: what ``augment`` takes.
+
+    Args:
+        batch: of a store.
+        device: where the tensors go.
+
+    Returns:
+        ``images`` (B, 3, H, H) uint8, ``windows`` where these are larger pictures, the labels by their names, and
+        of a training batch ``draws``, which stay on the CPU: what they decide is computed there.
+    """
+
+    def tensor(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
+
+    names = ["params", "landmarks", "visibility", "marching"] + ["windows"] * (batch.windows is not None)
+    tensors = {name: tensor(getattr(batch, name)) for name in names}
+    # Crops arrive channels last, the order that convolutions are fast in.
+    tensors["images"] = tensor(batch.images).permute(0, 3, 1, 2)
+    return tensors if batch.draws is None else tensors | {"draws": torch.from_numpy(batch.draws)}
+
+
 def to_tensors(batch: Batch, size: int, device: torch.device) -> dict[str, Tensor]:
     """A batch on the device: ``images`` (B, 3, S, S) uint8, cut where they are larger, and the labels by their names.
 
@@ -148,15 +174,11 @@ def to_tensors(batch: Batch, size: int, device: torch.device) -> dict[str, Tenso
         size: S, the side of a crop.
         device: where the tensors go.
     """
-
-    def tensor(array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
-
-    tensors = {name: tensor(getattr(batch, name)) for name in ("params", "landmarks", "visibility", "marching")}
-    # Crops arrive channels last, the order that convolutions are fast in.
-    images = tensor(batch.images).permute(0, 3, 1, 2)
-    if batch.windows is not None:
-        images = cut_crops(images, tensor(batch.windows), size)
+    tensors = to_device(batch, device)
+    tensors.pop("draws", None)
+    images, windows = tensors["images"], tensors.pop("windows", None)
+    if windows is not None:
+        images = cut_crops(images, windows, size)
     return tensors | {"images": images.contiguous(memory_format=torch.channels_last)}
 
 

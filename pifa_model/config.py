@@ -15,6 +15,7 @@ from pifa_data.errors import ConfigError
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Section(BaseModel):
@@ -154,6 +155,31 @@ class TrainingConfig(_Section):
     )
 
 
+class AugmentationConfig(_Section):
+    """What is drawn anew whenever a crop is seen, beside ``training``'s mirror, brightness and contrast; 0 is off.
+
+    Numbers are uniform between nothing and the largest, in either direction.
+    """
+
+    rotation: Annotated[float, Field(ge=0, le=180)] = Field(default=0.0, description="largest turn, degrees")
+    scale: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0, description="largest change of size: 0.2 makes a face up to 1.2 times as large or as small"
+    )
+    shift: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        default=0.0, description="largest shift in x and in y, as a share of the crop's side"
+    )
+    saturation: Probability = Field(default=0.0, description="largest change of the saturation")
+    tint: Share = Field(default=0.0, description="largest change of each colour's brightness, as a share of it")
+    blur: Probability = Field(default=0.0, description="probability that a crop is blurred")
+    blur_sigma: Annotated[float, Field(gt=0, le=8)] = Field(
+        default=1.5, description="largest sigma of the blur's Gaussian, pixels"
+    )
+    occlusion: Probability = Field(default=0.0, description="probability that a rectangle covers part of a crop")
+    occlusion_size: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.4, description="largest side of the rectangle, as a share of the crop's"
+    )
+
+
 class Config(_Section):
     """A whole preset."""
 
@@ -162,6 +188,7 @@ class Config(_Section):
     losses: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     training: TrainingConfig = TrainingConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
 
     @model_validator(mode="after")
     def _a_loss_a_block(self) -> Config:

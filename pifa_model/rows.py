@@ -30,6 +30,7 @@ class Batch:
         params, landmarks, visibility: see ``Labels``.
         marching: ``(B,)`` bool, faces of kind ``2d``.
         rows: ``(B,)`` numbers of the rows.
+        draws: ``(24, B)`` random numbers of a training batch, see ``augmentation.draw``; None of others.
     """
 
     images: np.ndarray
@@ -39,6 +40,7 @@ class Batch:
     visibility: np.ndarray
     marching: np.ndarray
     rows: np.ndarray
+    draws: np.ndarray | None = None
 
 
 class Rows(ABC):

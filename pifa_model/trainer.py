@@ -25,8 +25,9 @@ import torch
 from torch import Tensor
 
 from pifa_data.errors import PifaError
+from pifa_model.augmentation import augment
 from pifa_model.averaging import Average
-from pifa_model.batches import TrainingStream, to_tensors
+from pifa_model.batches import TrainingStream, to_device
 from pifa_model.config import Config
 from pifa_model.losses import AlignmentLoss
 from pifa_model.network import Network
@@ -159,13 +160,14 @@ class AlignmentModule(lightning.LightningModule):
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Any:
         """Arrays to tensors on the device."""
-        return to_tensors(batch, self._data.size, device) | {"rows": batch.rows}
+        return to_device(batch, device) | {"rows": batch.rows}
 
     def training_step(self, tensors: dict[str, Any], index: int) -> Tensor:
         """Loss of one batch."""
         self._look()
-        images = _colour(tensors["images"].float(), self.config)
-        outputs = self.network(images, blocks=self._stage.blocks)
+        rows = tensors.pop("rows")
+        tensors = augment(tensors, self.config, self._data.size)
+        outputs = self.network(tensors["images"], blocks=self._stage.blocks)
         loss = self.loss(
             outputs.params,
             tensors["params"],
@@ -176,7 +178,7 @@ class AlignmentModule(lightning.LightningModule):
             spread=outputs.spread,
             block=self._stage.block,
         )
-        self._pending = mean_of_ranks(loss), tensors["rows"], self.step
+        self._pending = mean_of_ranks(loss), rows, self.step
         return loss
 
     def _look(self) -> None:
@@ -305,17 +307,6 @@ class _Round:
 
     def __iter__(self) -> Iterator[Batch]:
         return self._stream.read(self._first, self._steps)
-
-
-def _colour(images: Tensor, config: Config) -> Tensor:
-    """Random brightness and contrast a crop, values 0-255."""
-    training = config.training
-    if not (training.brightness or training.contrast):
-        return images
-    draws = torch.rand(2, len(images), 1, 1, 1, device=images.device) * 2 - 1
-    middle = images.mean(dim=(1, 2, 3), keepdim=True)
-    changed = (images - middle) * (1 + draws[0] * training.contrast) + middle + draws[1] * training.brightness * 255
-    return changed.clamp(0, 255)
 
 
 def fit(module: AlignmentModule, *, device: str, ranks: Ranks) -> None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from pifa_data.errors import PifaError
 from pifa_data.readers import FORMATS, parse_source
 from pifa_data.store import Store
 from pifa_model.bootstrap import bootstrap_mean
+from pifa_model.config import load_config
 from pipelines.evaluate import run_eval
 from pipelines.experiments import Plan, run_variant
 from pipelines.fits import write_whole
@@ -48,6 +51,11 @@ def run_paper(name: str, plan: Plan, *, seeds: int = 1, tests: tuple[str, ...] =
     table = TABLES[name]
     if tests and table.measure not in MEASURES:
         raise PifaError(f"{name} is about training, not about a data set: no --test")
+    if (
+        name == "table8"
+        and [len(block) for block in load_config(plan.preset, plan.settings).network.filters] != [2] * 6
+    ):
+        raise PifaError(f"--preset {plan.preset}: {name} regroups six blocks of two convolutions, it has others")
     plan.out.mkdir(parents=True, exist_ok=True)
     runs: dict[str, list[dict[str, Any]]] = {}
     elsewhere: dict[str, dict[str, list[float]]] = {}
@@ -194,6 +202,7 @@ def _interocular(table: PaperTable, runs: dict[str, list[dict[str, Any]]]) -> di
 
 
 def _filters(table: PaperTable, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Mean absolute weights of each block; beside them those that training began with, which differ by block alone."""
     found: dict[str, Any] = {}
     for row, some in runs.items():
         for name in ("image", "map", "features"):
@@ -201,12 +210,25 @@ def _filters(table: PaperTable, runs: dict[str, list[dict[str, Any]]]) -> dict[s
             if np.isfinite(values).any():
                 found[f"{row}: {name}"] = none_for_nan(mean(values))
         # Their number times their size, as the paper weighs "the total impact".
+        nothing = float("nan")
         sums = [
-            [block.get("features", 0) * block.get("features_channels", 0) for block in run["filters"]] for run in some
+            [block.get("features", nothing) * block.get("features_channels", nothing) for block in run["filters"]]
+            for run in some
         ]
-        if np.any(sums):
-            found[f"{row}: features × channels"] = mean(sums)
+        if np.isfinite(sums).any():
+            found[f"{row}: features × channels"] = none_for_nan(mean(sums))
+        found[f"{row}: each before training"] = untrained(some[0])
     return found
+
+
+def untrained(run: dict[str, Any]) -> list[float]:
+    """Mean size of a weight of each block's first convolution as it is initialised: normal, of variance 2 / fan-in."""
+    kernels = load_config(run["asked"]["preset"], tuple(run["asked"]["settings"])).network.kernels
+    channels = [sum(value for name, value in block.items() if name.endswith("_channels")) for block in run["filters"]]
+    return [
+        math.sqrt(2 / (count * kernel**2)) * math.sqrt(2 / math.pi)
+        for count, kernel in zip(channels, kernels, strict=True)
+    ]
 
 
 def none_for_nan(values: list[float]) -> list[float | None]:
@@ -223,6 +245,9 @@ def _noise(table: PaperTable, runs: dict[str, list[dict[str, Any]]]) -> dict[str
         "blocks": [interval(values, people) for values in noisy],
         "harm": [interval(values - clean, people) for values in noisy],
     }
+
+
+SHARE = "Time to the cascade's last error ÷ the cascade's time, each seed"
 
 
 def _time(table: PaperTable, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
@@ -244,7 +269,7 @@ def _time(table: PaperTable, runs: dict[str, list[dict[str, Any]]]) -> dict[str,
             if error <= target
         ]
         shares.append(min(reached) / last["curve"][clock][-1] if reached else None)
-    found["share"] = {"of the cascade's time, each seed": shares}
+    found[SHARE] = shares
     return found
 
 
@@ -265,19 +290,33 @@ def as_markdown(result: dict[str, Any]) -> str:
     published, values = paper["values"], ours["values"]
     columns = ["", f"paper: {paper['data']}", f"ours: {ours['data']}", "− first row", *result["tests"]]
     rows = []
-    for label in [*values, *(name for name in published if name not in values)]:
-        value = values.get(label)
+    for label, of_paper, value in lines_of(published, values):
         tests = [shown(test.get(label)) for test in result["tests"].values()]
         difference = value.get("difference") if isinstance(value, dict) else None
-        rows.append([label, shown(published.get(label)), shown(value), signed(difference), *tests])
+        rows.append([label, shown(of_paper), shown(value), signed(difference), *tests])
     used = [i for i in range(len(columns)) if i < 3 or any(row[i] for row in rows)]
     lines = [columns, ["---"] * len(columns), *rows]
-    table = "\n".join("| " + " | ".join(line[i] for i in used) + " |" for line in lines)
+    body = "\n".join("| " + " | ".join(line[i] for i in used) + " |" for line in lines)
     seeds = len(ours["seeds"])
     how = f"preset {ours['preset']}, {ours['budget']:,} crops a run, {seeds} seed{'s' if seeds > 1 else ''}"
     return (
-        f"**{result['where']}: {result['title']}.** {result['claim']}\n\n{table}\n\n({how}; {'; '.join(ours['made'])})"
+        f"**{result['where']}: {result['title']}.** {result['claim']}\n\n{body}\n\n({how}; {'; '.join(ours['made'])})"
     )
+
+
+BY_BLOCK = {"blocks": "block {0}", "gains": "block {1} − block {0}", "harm": "block {0} − without noise"}
+"""Names of the rows that a list of one number a block is shown as."""
+
+
+def lines_of(published: dict[str, Any], values: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Name, the paper's number and ours of each row; ours first, then what only the paper has."""
+    for label in [*values, *(name for name in published if name not in values)]:
+        if label not in BY_BLOCK:
+            yield label, published.get(label), values.get(label)
+            continue
+        pairs = zip_longest(published.get(label, ()), values.get(label, ()))
+        for index, (of_paper, value) in enumerate(pairs, 1):
+            yield BY_BLOCK[label].format(index, index + 1), of_paper, value
 
 
 def shown(value: Any) -> str:
@@ -288,9 +327,7 @@ def shown(value: Any) -> str:
         return " ".join(shown(one) or "–" for one in value)
     if isinstance(value, (int, float)):
         return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
-    if "mean" not in value:
-        return "; ".join(f"{name}: {shown(one)}" for name, one in value.items())
-    text = f"{value['mean']:.2f} [{value['low']:.2f}, {value['high']:.2f}]"
+    text = f"{value['mean']:z.2f} [{value['low']:z.2f}, {value['high']:z.2f}]"
     if len(value.get("seeds", ())) > 1:
         text += f" (seeds {', '.join(f'{one:.2f}' for one in value['seeds'])})"
     if "seconds" in value:
@@ -301,5 +338,5 @@ def shown(value: Any) -> str:
 def signed(difference: dict[str, Any] | None) -> str:
     if difference is None:
         return ""
-    text = f"{difference['mean']:+.2f} [{difference['low']:+.2f}, {difference['high']:+.2f}]"
+    text = f"{difference['mean']:+z.2f} [{difference['low']:+z.2f}, {difference['high']:+z.2f}]"
     return f"**{text}**" if difference["significant"] else text

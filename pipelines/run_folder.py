@@ -98,6 +98,11 @@ class RunLog:
         values = [float(row[self._last_block(row)]) for row in rows if self._last_block(row)]
         return min(values) if values else None
 
+    def close(self) -> None:
+        """Close what is written bit by bit."""
+        if self._board is not None:
+            self._board.close()
+
     def add(self, report: Any, network: Network) -> bool:
         """Keep one round: checkpoints, table, picture; whether no better one is to be waited for.
 

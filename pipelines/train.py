@@ -193,6 +193,7 @@ def run_training(
             open_run(run, resolved, data.store.location.read(MORPHABLE), resume=resume, overwrite=overwrite)
             kind: Literal["2d", "3d"] = "2d" if data.marching[split.train].any() else "3d"
             log = RunLog(run, _header(config, sides, resolved, kind), config.training, resume=going_on)
+            stack.callback(log.close)
             advance = stack.enter_context(progress("training", stream.total_steps(config.training.epochs), "steps"))
         else:
 
