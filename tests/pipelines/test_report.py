@@ -202,10 +202,17 @@ def test_a_run_with_a_store_of_validation_is_measured_on_it(small_run: Path, tmp
     [entry] = read_entries([run])
     assert entry.numbers is not None
     assert entry.notes == []
-    (run / "config.json").write_text(json.dumps(document | {"stores": [store, gone]}))
-    [entry] = read_entries([run])
-    assert entry.numbers is not None
-    assert "Trained on 2 stores; measured on the people held out of the first one" in entry.notes[0]
+
+
+def test_several_stores_are_measured_together(small_run: Path, small_store: Path, measured: Evaluation) -> None:
+    """The same store twice: every number but the counts is the same, and every crop can be drawn again."""
+    found = evaluate(str(small_run), [str(small_store)] * 2, subset="val", one_crop=True, device="cpu")
+    once, twice = measured.values, found.values
+    assert (twice["faces"], twice["crops"], twice["source"]) == (12, 12, "S.zarr and S.zarr")
+    for key in ("nme", "nme_per_block", "mape", "nme_by_group"):
+        assert twice[key] == pytest.approx(once[key]), key
+    np.testing.assert_array_equal(found.collected.cut[1](), measured.collected.cut[1]())
+    np.testing.assert_array_equal(found.collected.cut[7](), measured.collected.cut[1]())
 
 
 @pytest.mark.parametrize("change", ["digest", "val", "checkpoint", "curve", "store"])
