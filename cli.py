@@ -501,10 +501,10 @@ def evaluate(checkpoint: str, target: str, as_json: bool, **options: Any) -> Non
 
     \b
     Examples:
-      pifa eval RUN S.zarr                                  # the people that it did not train on
-      pifa eval RUN keypoints-csv:faces --subset val --boxes jittered --report faces.html
+      pifa eval RUN S.zarr
+      pifa eval RUN keypoints-csv:faces --boxes jittered --report faces.html
       pifa eval RUN 300w:300W --split challenging --normaliser interocular
-      pifa eval compact68 aflw:AFLW --normaliser box --json > aflw.json
+      pifa eval NAME@1.0.0 aflw:AFLW --normaliser box --json > aflw.json
     """
     from pipelines.eval_text import as_text
     from pipelines.evaluate import run_eval

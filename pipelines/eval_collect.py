@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -38,7 +39,7 @@ class Collected:
         fit_pose, own_pose: ``(3,)`` radians, of the fit of the labels and of the data set; NaN where there is none.
         mean_squares: mean of p².
         squares: where in its image the crop is cut.
-        cut: gives the crops of some of the results again, ``(n, S, S, 3)`` uint8.
+        cut: each gives its crop again, ``(S, S, 3)`` uint8.
         faces: faces that the crops are of.
         seconds: spent in the network.
     """
@@ -57,7 +58,7 @@ class Collected:
     kinds: list[str] = field(default_factory=list)
     mean_squares: list[float] = field(default_factory=list)
     squares: list[Square] = field(default_factory=list)
-    cut: Callable[[Sequence[int]], np.ndarray] | None = None
+    cut: list[Callable[[], np.ndarray]] = field(default_factory=list)
     faces: int = 0
     seconds: float = 0.0
 
@@ -85,9 +86,9 @@ def collect_store(
                 out.own_pose.append(own_pose[source])
                 out.ids.append(ids[source])
                 out.subjects.append(data.subjects[source])
+            out.cut.extend(partial(_row_again, data, row) for row in part)
             advance(len(part))
-    out.faces = len(np.unique(data.source[rows]))
-    out.cut = lambda at: data.read_images(rows[list(at)])
+    out.faces += len(np.unique(data.source[rows]))
 
 
 def collect_faces(
@@ -96,7 +97,6 @@ def collect_faces(
     """Align the faces of a source batch by batch; returns those that could not be."""
     fitters = Fitters(aligner.model)
     failed: list[Skipped] = []
-    measured: list[Face] = []
     with progress("measuring", len(faces), "faces") as advance:
         for start in range(0, len(faces), batch_size):
             batch = faces[start : start + batch_size]
@@ -118,7 +118,7 @@ def collect_faces(
             if part:
                 _align(aligner, np.stack(crops), squares, [kind or face.kind for face in part], out)
                 out.faces += len(part)
-                measured.extend(part)
+                out.cut.extend(partial(_face_again, *of) for of in zip(part, squares, strict=True))
                 for face in part:
                     points, seen = to_scheme(face.landmarks, face.visibility, face.scheme, aligner.scheme)
                     out.landmarks.append(points)
@@ -129,8 +129,15 @@ def collect_faces(
                     out.ids.append(face.id)
                     out.subjects.append(face.subject)
             advance(len(batch))
-    out.cut = lambda at: np.stack([crop_image(read_image(measured[i].image), out.squares[i]) for i in at])
     return failed
+
+
+def _row_again(data: StoreRows, row: int) -> np.ndarray:
+    return data.read_images(np.array([row]))[0]
+
+
+def _face_again(face: Face, square: Square) -> np.ndarray:
+    return crop_image(read_image(face.image), square)
 
 
 def _fits_of(faces: list[Face], fitters: Fitters) -> dict[int, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def run_eval(
 
 def evaluate(
     checkpoint: str,
-    target: str,
+    target: str | Sequence[str],
     *,
     boxes: str | None = None,
     subset: str | None = None,
@@ -85,7 +86,7 @@ def evaluate(
 
     Args:
         checkpoint: run, file or zoo name.
-        target: a store, of which crops of faces as they were photographed are measured, or a source.
+        target: a store, of which crops of faces as they were photographed are measured, several, or a source.
         boxes: ``tight``, ``dataset``, ``jittered`` (tight ones) or ``detector`` (one draw of what a face detector
             gives) input boxes; None is the checkpoint's own. Not for stores.
         subset: ``val``, ``train`` or ``all``; None measures only people that the checkpoint did not train on.
@@ -99,16 +100,19 @@ def evaluate(
     aligner, file = load_aligner(checkpoint, morphable=morphable, registry=registry, device=device)
     header = aligner.header
     collected = Collected()
-    is_store = is_url(target) or (Path(target) / "zarr.json").is_file()
+    targets = [target] if isinstance(target, str) else list(target)
+    target = " and ".join(targets)
+    is_store = all(is_url(one) or (Path(one) / "zarr.json").is_file() for one in targets)
     if is_store:
         given = {"boxes": boxes, "split": split, "limit": limit, "where": where}
         if names := [f"--{name}" for name, value in given.items() if value is not None]:
             raise StoreError(f"{target}: a store's crops are taken as they are: no {', '.join(names)}")
-        data = StoreRows(Store(target))
-        aligner = aligner.with_scheme(data.store.attributes["scheme"])
-        rows, note = _rows(data, header, subset, one_crop)
-        collect_store(aligner, data, rows, landmarks, batch_size, collected)
-        skipped = data.store.skipped()
+        data = [StoreRows(Store(one)) for one in targets]
+        aligner = aligner.with_scheme(data[0].store.attributes["scheme"])
+        parts, note = _rows(data, header, subset, one_crop)
+        for part, rows in zip(data, parts, strict=True):
+            collect_store(aligner, part, rows, landmarks, batch_size, collected)
+        skipped = [face for part in data for face in part.store.skipped()]
     else:
         boxes = boxes or header.boxes
         faces, bad = load_faces([target], split=split, limit=limit, where=where, fittable=False)
@@ -133,7 +137,7 @@ def evaluate(
         "skipped_faces": [{"face": face.id, "reason": face.reason} for face in skipped],
         "boxes": "store" if is_store else boxes,
         "subset": subset or "held-out",
-        "source": Path(target.split(":", 1)[-1]).name,
+        "source": " and ".join(Path(one.split(":", 1)[-1]).name for one in targets),
         "landmarks": " and ".join(sorted(set(collected.kinds))),
         "checkpoint_sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         "network": _describe(aligner, file, checkpoint),
@@ -159,25 +163,30 @@ def _describe(aligner: Aligner, file: Path, checkpoint: str) -> dict[str, Any]:
     }
 
 
-def _rows(data: StoreRows, header: Header, subset: str | None, one_crop: bool) -> tuple[np.ndarray, str]:
-    """The rows of a store to measure on, and a line about them."""
-    location = data.store.location
-    if data.size != header.input_size:
-        raise StoreError(f"{location}: expected crops of {header.input_size} pixels, found {data.size}")
-    usable = np.flatnonzero(data.store.read("faces/valid") & ~data.is_view)
-    subjects = [data.subjects[face] for face in usable]
-    keep, note = _subset_mask(subjects, header, subset, str(location))
-    faces = np.isin(np.arange(len(data.subjects)), usable[keep])
-    crops = data.rows_of(faces)
-    # Labels of a turned view are a fit's, and its picture is ours; a mirrored crop is the same face once more.
-    rows = data.as_photographed(crops)
-    left_out = len(rows) < len(crops) or data.is_view.any()
-    if one_crop:
-        rows = validation_rows(data, faces)
-    note += f", {len(rows)} crops"
+def _rows(
+    data: Sequence[StoreRows], header: Header, subset: str | None, one_crop: bool
+) -> tuple[list[np.ndarray], str]:
+    """The rows to measure on of each store, and a line about them."""
+    for part in data:
+        if part.size != header.input_size:
+            raise StoreError(f"{part.store.location}: expected crops of {header.input_size} pixels, found {part.size}")
+    usable = [np.flatnonzero(part.store.read("faces/valid") & ~part.is_view) for part in data]
+    subjects = [part.subjects[face] for part, faces in zip(data, usable, strict=True) for face in faces]
+    where = " and ".join(str(part.store.location) for part in data)
+    keep, note = _subset_mask(subjects, header, subset, where)
+    rows, left_out = [], False
+    kept = np.split(keep, np.cumsum([len(faces) for faces in usable])[:-1])
+    for part, faces, own in zip(data, usable, kept, strict=True):
+        chosen = np.isin(np.arange(len(part.subjects)), faces[own])
+        crops = part.rows_of(chosen)
+        # Labels of a turned view are a fit's, and its picture is ours; a mirrored crop is the same face once more.
+        photographed = part.as_photographed(crops)
+        left_out |= len(photographed) < len(crops) or bool(part.is_view.any())
+        rows.append(validation_rows(part, chosen) if one_crop else photographed)
+    note += f", {sum(map(len, rows))} crops"
     if left_out:
         note += " as photographed: no mirrored ones, no turned views"
-    boxes, grow = data.store.attributes["config"]["boxes"], data.grow
+    boxes, grow = data[0].store.attributes["config"]["boxes"], data[0].grow
     if (boxes, grow) != (header.boxes, header.grow):
         note += f", boxes {boxes} grown by {grow:g} (trained on {header.boxes} grown by {header.grow:g})"
     return rows, note

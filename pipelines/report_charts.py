@@ -127,7 +127,11 @@ def _blocks(figure: Figure, theme: Theme, lines: Sequence[Line]) -> None:
     axes.set(yscale="log", xlabel="block (0: P⁰, before the first)", ylabel="NME, %")
     _plain_log(axes)
     if len(lines) > 1:
-        axes.legend(fontsize=8, loc="upper right")
+        _legend_beside(axes)
+
+
+def _legend_beside(axes: Axes) -> None:
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
 
 
 def _plain_log(axes: Axes) -> None:
@@ -190,6 +194,4 @@ def _training(figure: Figure, theme: Theme, lines: Sequence[Line]) -> None:
     last = "" if len(lines) == 1 else ", last block"
     error.set(ylabel=f"validation NME{last}, %")
     if error.lines:
-        error.legend(fontsize=8, loc="upper right")
-    if len(lines) > 1:
-        loss.legend(fontsize=8, loc="upper right")
+        _legend_beside(error)

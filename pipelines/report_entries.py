@@ -129,7 +129,7 @@ def _read_run(run: Path) -> Entry:
     config = document["config"] if isinstance(document["config"], dict) else {}
     entry = Entry(run.resolve().name, "run", None, None, config, rounds, notes)
     try:
-        evaluation = _measure_run(run, document, notes)
+        evaluation = _measure_run(run, document)
     except (PifaError, ZooError, OSError) as error:
         notes.append(f"Not measured, so it has no numbers and no pictures here: {error}")
         return entry
@@ -137,20 +137,17 @@ def _read_run(run: Path) -> Entry:
     return replace(entry, numbers=measured.numbers, evaluation=evaluation)
 
 
-def _measure_run(run: Path, document: dict[str, Any], notes: list[str]) -> Evaluation:
+def _measure_run(run: Path, document: dict[str, Any]) -> Evaluation:
     """Measure a run's best checkpoint on one crop of each face that it held out, as its training did."""
     stores, split = _stores(document), document["split"]
     if not stores or not isinstance(split, dict):
         raise ReportError(f"{run / 'config.json'}: does not say which store it was trained on")
     if not split.get("val"):
         raise ReportError("nobody was held out in its training; `pifa eval` measures it on other faces")
-    path, digest = stores[0]
-    if Store(path).attributes["digest"] != digest:
-        raise ReportError(f"{path}: is another store than the one it was trained with")
-    evaluation = evaluate(str(run), path, subset="val", one_crop=True)
-    if len(stores) > 1:
-        notes.append(f"Trained on {len(stores)} stores; measured on the people held out of the first one, {path}.")
-    return evaluation
+    for path, digest in stores:
+        if Store(path).attributes["digest"] != digest:
+            raise ReportError(f"{path}: is another store than the one it was trained with")
+    return evaluate(str(run), [path for path, _ in stores], subset="val", one_crop=True)
 
 
 def _stores(document: dict[str, Any]) -> list[tuple[str, str]]:

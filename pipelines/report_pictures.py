@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from pifa_data.boxes import Square
-from pifa_data.errors import PifaError
 from pifa_model.inference import CropResult
 from pipelines.evaluate import Evaluation
 from pipelines.fit_tiles import Drawing, draw_fit
@@ -141,9 +140,7 @@ def _tile(evaluation: Evaluation, at: int) -> Tile:
 def _align(evaluation: Evaluation, at: int) -> tuple[np.ndarray, CropResult]:
     """The crop again, ``(S, S, 3)``, and what the network gives for it alone."""
     out = evaluation.collected
-    if out.cut is None:
-        raise PifaError("nothing was measured that could be drawn")
-    [crop] = out.cut([at])
+    crop = out.cut[at]()
     return crop, evaluation.aligner.align_crops(crop[None], [out.kinds[at]])
 
 

@@ -70,10 +70,10 @@ def test_a_store_is_measured_on_faces_as_they_were_photographed(
 def test_validation_takes_one_crop_of_each_face_as_it_was_photographed(layouts: dict[str, Path], layout: str) -> None:
     data = StoreRows(Store(layouts[layout]))
     split = split_subjects(data.subjects, 0.25, 0)
-    rows = validation_rows(data, split)
+    rows = validation_rows(data, split.val)
     faces = np.flatnonzero(split.val)
     assert sorted(data.source[rows]) == faces.tolist()
     assert not data.mirrored[rows].any()
     assert (data.copy[rows] == 1).all()
     data.is_view[faces[2]] = True
-    assert sorted(data.source[validation_rows(data, split)]) == np.delete(faces, 2).tolist()
+    assert sorted(data.source[validation_rows(data, split.val)]) == np.delete(faces, 2).tolist()

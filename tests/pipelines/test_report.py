@@ -16,6 +16,7 @@ from html_page import HOSTILE, Page, whole_page
 
 from pifa_data.errors import PifaError
 from pifa_model.bootstrap import Interval
+from pipelines.eval_text import as_text
 from pipelines.evaluate import Evaluation, evaluate
 from pipelines.report import MOST, run_report
 from pipelines.report_documents import EvalDocument
@@ -83,6 +84,34 @@ def test_the_json_is_small_and_a_page_understands_it(measured: Evaluation) -> No
         ("0-30", "30-60", "60-90"), 6
     )
     assert sum(numbers.crops_by_yaw.values()) == 6
+
+
+def test_the_text_has_what_one_looks_for(measured: Evaluation) -> None:
+    values = measured.values | {
+        **{"nme": 4.125, "nme_interval": {"low": 3.5, "high": 5.0, "people": 2}, "nme_per_block": [9.0, 4.125]},
+        **{"nme_interocular_68": 7.25, "failure_rate_8_68": 0.25, "auc_8_68": 0.5, "visibility_accuracy": 0.875},
+        **{"nme_initial": 20.0, "crops": 1234, "nme_per_block_by_yaw": {"0-30": [9.0, 4.0], "30-60": [None, None]}},
+        **{"crops_by_yaw": {"0-30": 1234, "30-60": 0}},
+        **{"skipped": 7, "skipped_faces": [{"face": f"{i}.jpg", "reason": "no picture"} for i in range(7)]},
+    }
+    lines = as_text(values, "a note").splitlines()
+    assert lines[0] == "tiny on S.zarr: a note"
+    for line in (
+        "NME           4.12 % of the tight box, 95 % [3.50, 5.00] over 2 people",
+        "interocular   7.25 %, above 8 %: 25.0 % of the faces, AUC 0.500",
+        "visibility    87.5 % of the points right",
+        "NME, %               P⁰  block 1  block 2",
+        "all               20.00     9.00     4.12   1,234 crops",
+        "|yaw| 0-30°                 9.00     4.00   1,234",
+        "skipped 4.jpg: no picture",
+        "… and 2 more skipped; --json lists them",
+    ):
+        assert line in lines, line
+    assert not any("30-60" in line for line in lines)
+    few = values | {"nme_interocular_51": None, "nme_interocular": 6.5, "failure_rate_8": 0.5, "auc_8": 0.25}
+    text = as_text(few, "")
+    assert "interocular   6.50 %, above 8 %: 50.0 % of the faces, AUC 0.250" in text
+    assert "51 points" not in text
 
 
 def test_page_of_a_run(small_run: Path, tmp_path: Path) -> None:
@@ -162,6 +191,28 @@ def test_a_store_that_is_gone(small_run: Path, tmp_path: Path) -> None:
     assert "Learning curves" in page.text
     assert "optimizer.learning_rate" in page.text
     assert "image" not in page.tags
+
+
+def test_a_run_with_a_store_of_validation_is_measured_on_it(small_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(small_run, tmp_path / "run"))
+    document = json.loads((run / "config.json").read_text())
+    [store] = document["stores"]
+    gone = {"path": str(tmp_path / "gone.zarr"), "digest": "0"}
+    (run / "config.json").write_text(json.dumps(document | {"stores": [gone], "val_stores": [store]}))
+    [entry] = read_entries([run])
+    assert entry.numbers is not None
+    assert entry.notes == []
+
+
+def test_several_stores_are_measured_together(small_run: Path, small_store: Path, measured: Evaluation) -> None:
+    """The same store twice: every number but the counts is the same, and every crop can be drawn again."""
+    found = evaluate(str(small_run), [str(small_store)] * 2, subset="val", one_crop=True, device="cpu")
+    once, twice = measured.values, found.values
+    assert (twice["faces"], twice["crops"], twice["source"]) == (12, 12, "S.zarr and S.zarr")
+    for key in ("nme", "nme_per_block", "mape", "nme_by_group"):
+        assert twice[key] == pytest.approx(once[key]), key
+    np.testing.assert_array_equal(found.collected.cut[1](), measured.collected.cut[1]())
+    np.testing.assert_array_equal(found.collected.cut[7](), measured.collected.cut[1]())
 
 
 @pytest.mark.parametrize("change", ["digest", "val", "checkpoint", "curve", "store"])
