@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,7 @@ def test_a_run_holds_what_its_readers_need(run: Path, small_store: Path) -> None
     assert names == {
         *("best.safetensors", "last.safetensors", "config.json", "metrics.csv", "curves.png"),
         *("morphable.safetensors", "state"),
+        *(["tensorboard"] if find_spec("tensorboard") else []),
     }
     header = read_header(run / "last.safetensors")
     assert header.grow == Store(small_store).attributes["config"]["grow"]
