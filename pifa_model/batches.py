@@ -11,8 +11,6 @@ lie in the same few batches.
 from __future__ import annotations
 
 import itertools
-import queue
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -25,6 +23,7 @@ from pifa_data.errors import ConfigError
 from pifa_data.store import CHUNK
 from pifa_model.augmentation import draw
 from pifa_model.crops import cut_crops
+from pifa_model.read_ahead import read_ahead
 from pifa_model.rows import Batch, Rows
 
 GROUP = 32
@@ -107,7 +106,7 @@ class TrainingStream:
 
     def read(self, first: int, count: int) -> Iterator[Batch]:
         """Batches ``first`` to ``first + count``, the next group of chunks being read while these are used."""
-        return _ahead(self._read(first, count))
+        return read_ahead(self._read(first, count), 8)
 
     def _read(self, first: int, count: int) -> Iterator[Batch]:
         pieces = ahead(self._piece, self._plan(first, first + count), 1)
@@ -198,38 +197,3 @@ def to_tensors(batch: Batch, size: int, device: torch.device) -> dict[str, Tenso
     if windows is not None:
         images = cut_crops(images, windows, size)
     return tensors | {"images": images.contiguous(memory_format=torch.channels_last)}
-
-
-def _ahead(batches: Iterator[Batch], depth: int = 8) -> Iterator[Batch]:
-    """Run an iterator in a thread, ``depth`` items ahead; its errors are raised here."""
-    ready: queue.Queue[Batch | BaseException | None] = queue.Queue(depth)
-    stop = threading.Event()
-
-    def put(item: Batch | BaseException | None) -> None:
-        while not stop.is_set():
-            try:
-                ready.put(item, timeout=0.2)
-                return
-            except queue.Full:
-                continue
-
-    def work() -> None:
-        try:
-            for batch in batches:
-                put(batch)
-                if stop.is_set():
-                    return
-            put(None)
-        except Exception as error:  # handed over, not hidden
-            put(error)
-
-    thread = threading.Thread(target=work, daemon=True, name="pifa-reader")
-    thread.start()
-    try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        thread.join()
