@@ -44,8 +44,8 @@ SMALLEST_SIDE = 0.3
 
 
 def draw(rng: np.random.Generator, count: int) -> np.ndarray:
-    """The numbers of so many crops: ``(24, count)`` float64, uniform in [0, 1); rows as in ``NUMBERS``."""
-    return rng.random((len(NUMBERS), count))
+    """The numbers of so many crops: ``(count, 24)`` float64, uniform in [0, 1); columns as in ``NUMBERS``."""
+    return rng.random((len(NUMBERS), count)).T
 
 
 @torch.no_grad()
@@ -62,7 +62,7 @@ def augment(tensors: dict[str, Tensor], config: Config, size: int) -> dict[str, 
         ``landmarks`` are of the changed crops; a landmark may lie outside of its own.
     """
     out = {name: tensor for name, tensor in tensors.items() if name not in ("windows", "draws")}
-    numbers = dict(zip(NUMBERS, tensors["draws"], strict=True))
+    numbers = dict(zip(NUMBERS, tensors["draws"].T, strict=True))
     windows, change = tensors.get("windows"), config.augmentation
     if change.rotation or change.scale or change.shift:
         motion = crop_motion(numbers, change, size).to(out["images"].device, torch.float32)

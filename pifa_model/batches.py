@@ -10,6 +10,7 @@ lie in the same few batches.
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pifa_data.buckets import ahead
 from pifa_data.errors import ConfigError
 from pifa_data.store import CHUNK
 from pifa_model.augmentation import draw
@@ -108,40 +110,56 @@ class TrainingStream:
         return _ahead(self._read(first, count))
 
     def _read(self, first: int, count: int) -> Iterator[Batch]:
-        groups: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # of the groups that the current batch touches
-        epoch = -1
+        pieces = ahead(self._piece, self._plan(first, first + count), 1)
+        held: list[tuple[int, int, Batch]] = []  # those that the current batch touches, with first position and last
+        length = self._batch // self._world
         for step in range(first, first + count):
-            if step // self.steps_per_epoch != epoch:
-                epoch = step // self.steps_per_epoch
-                order, starts = self.order(epoch)
-                groups = {}
-            start = (step % self.steps_per_epoch) * self._batch
-            touched = range(
-                int(np.searchsorted(starts, start, "right")) - 1,
-                int(np.searchsorted(starts, start + self._batch, "left")),
-            )
-            groups = {g: groups[g] if g in groups else self._group(order, starts[g], starts[g + 1]) for g in touched}
-            share = self._share
-            rows = order[start + share.start : start + share.stop]
-            pictures = np.concatenate(
-                [read[slice(*np.searchsorted(at, [start, start + self._batch]))] for at, read in groups.values()]
-            )
-            rng = np.random.default_rng([self._seed, epoch, step])
-            flips = rng.random(self._batch) < self._mirror
-            draws = draw(rng, self._batch)
-            yield replace(self._data.batch(rows, pictures, flips[share]), draws=draws[:, share])
+            start, stop = step * length, (step + 1) * length
+            held = [piece for piece in held if piece[1] > start]
+            while not held or held[-1][1] < stop:
+                held.append(next(pieces))
+            # A view of what was read in its order; a copy only where a batch is of two groups.
+            yield Batch.joined([piece.part(slice(max(start - begin, 0), stop - begin)) for begin, _, piece in held])
+
+    def _plan(self, first: int, last: int) -> Iterator[tuple[int, np.ndarray]]:
+        """What this rank needs for steps ``first`` to ``last``, group by group: the first position, and the rows.
+
+        Positions count this rank's rows from the first step of the run.
+        """
+        for epoch in range(first // self.steps_per_epoch, -(-last // self.steps_per_epoch)):
+            order, starts = self.order(epoch)
+            begin = epoch * self.steps_per_epoch
+            steps = range(max(first - begin, 0), min(last - begin, self.steps_per_epoch))
+            # Positions in the epoch: of each step, those of all ranks, and of these this one's.
+            shared = np.arange(steps.start * self._batch, steps.stop * self._batch).reshape(len(steps), -1)
+            at = shared[:, self._share].ravel()
+            ends = np.searchsorted(at, starts)
+            position = (begin + steps.start) * (self._batch // self._world)
+            for start, stop in itertools.pairwise(ends.tolist()):
+                if start < stop:
+                    yield position + start, order[at[start:stop]]
+
+    def _piece(self, plan: tuple[int, np.ndarray]) -> tuple[int, int, Batch]:
+        """Read what belongs to a group: first position, the one after the last, and the rows as one batch."""
+        start, rows = plan
+        length = self._batch // self._world
+        steps = range(start // length, -(-(start + len(rows)) // length))
+        flips, draws = (np.concatenate(drawn) for drawn in zip(*map(self._drawn, steps), strict=True))
+        own = slice(start - steps.start * length, start - steps.start * length + len(rows))
+        batch = self._data.batch(rows, self._data.read_pictures(rows, flips[own]), flips[own])
+        return start, start + len(rows), replace(batch, draws=draws[own])
+
+    def _drawn(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Which of this rank's rows of a step are mirrored, and what augmentation draws for each."""
+        rng = np.random.default_rng([self._seed, step // self.steps_per_epoch, step])
+        flips = rng.random(self._batch) < self._mirror
+        return flips[self._share], draw(rng, self._batch)[self._share]
 
     @property
     def _share(self) -> slice:
         """The part of a batch that is this rank's."""
         length = self._batch // self._world
         return slice(self._rank * length, (self._rank + 1) * length)
-
-    def _group(self, order: np.ndarray, first: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        """This rank's positions of ``order`` from ``first`` to ``stop``, and the pictures there."""
-        at = np.arange(first, min(stop, self.steps_per_epoch * self._batch))
-        at = at[at % self._batch // (self._batch // self._world) == self._rank]
-        return at, self._data.read_pictures(order[at])
 
 
 def to_device(batch: Batch, device: torch.device) -> dict[str, Tensor]:

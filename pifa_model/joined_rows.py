@@ -85,8 +85,10 @@ class JoinedRows(Rows):
     def windows(self, rows: np.ndarray, flipped: np.ndarray) -> np.ndarray:
         return self._gather(rows, lambda part, own, at: part.windows(own, flipped[at]))
 
-    def read_pictures(self, rows: np.ndarray) -> np.ndarray:
-        return self._gather(rows, lambda part, own, _: part.read_pictures(own))
+    def read_pictures(self, rows: np.ndarray, flipped: np.ndarray | None = None) -> np.ndarray:
+        return self._gather(
+            rows, lambda part, own, at: part.read_pictures(own, None if flipped is None else flipped[at])
+        )
 
     def _split(self, rows: np.ndarray) -> Iterator[tuple[StoreRows, np.ndarray, np.ndarray, int]]:
         """Each store that some of the rows are of: it, their positions, their numbers in it, its own number."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ class Batch:
         params, landmarks, visibility: see ``Labels``.
         marching: ``(B,)`` bool, faces of kind ``2d``.
         rows: ``(B,)`` numbers of the rows.
-        draws: ``(24, B)`` random numbers of a training batch, see ``augmentation.draw``; None of others.
+        draws: ``(B, 24)`` random numbers of a training batch, see ``augmentation.draw``; None of others.
     """
 
     images: np.ndarray
@@ -41,6 +42,19 @@ class Batch:
     marching: np.ndarray
     rows: np.ndarray
     draws: np.ndarray | None = None
+
+    def part(self, at: slice) -> Batch:
+        """Some of the rows; views, not copies."""
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: value[at] for name, value in values.items() if value is not None})
+
+    @staticmethod
+    def joined(parts: list[Batch]) -> Batch:
+        """The rows of several batches of one kind."""
+        if len(parts) == 1:
+            return parts[0]
+        names = [field.name for field in fields(Batch) if getattr(parts[0], field.name) is not None]
+        return replace(parts[0], **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
 class Rows(ABC):
@@ -99,8 +113,11 @@ class Rows(ABC):
         """Where the crops of rows lie in their faces' pictures, ``(N, 4)`` float32; see ``cut_crops``."""
 
     @abstractmethod
-    def read_pictures(self, rows: np.ndarray) -> np.ndarray:
-        """``(N, H, H, 3)`` uint8: what the store holds for rows in any order, each chunk read once."""
+    def read_pictures(self, rows: np.ndarray, flipped: np.ndarray | None = None) -> np.ndarray:
+        """``(N, H, H, 3)`` uint8: what the store holds for rows in any order, each chunk read once.
+
+        Crops of ``flipped`` (N,) bool are turned left to right; larger pictures stay, their windows are turned.
+        """
 
     def rows_of(self, faces: np.ndarray) -> np.ndarray:
         """Valid rows of the faces marked in ``(F,)`` bool, ascending."""
@@ -116,13 +133,10 @@ class Rows(ABC):
             yield self.params(rows[start : start + length])
 
     def batch(self, rows: np.ndarray, pictures: np.ndarray, flipped: np.ndarray) -> Batch:
-        """Rows as a batch, those of ``flipped`` (B,) bool turned left to right; ``pictures`` as they were read.
+        """Rows as a batch, with labels as of ``labels``; ``pictures`` as they were read for the same ``flipped``.
 
         A flipped row that the store holds mirrored is the face as it was.
         """
         windows = self.windows(rows, flipped) if self.shared else None
-        if not self.shared and flipped.any():
-            pictures = pictures.copy()
-            pictures[flipped] = pictures[flipped, :, ::-1]
         labels, marching = self.labels(rows, flipped), self.marching[self.source[rows]]
         return Batch(pictures, windows, labels.params, labels.landmarks, labels.visibility, marching, rows)

@@ -51,17 +51,18 @@ def landmarks() -> Landmarks:
 
 def batch_of(data: StoreRows, count: int = 12, seed: int = 0) -> dict[str, Tensor]:
     rows = data.rows_of(np.ones(len(data.subjects), bool))[:count]
-    batch = data.batch(rows, data.read_pictures(rows), np.arange(count) % 3 == 0)
+    turned = np.arange(count) % 3 == 0
+    batch = data.batch(rows, data.read_pictures(rows, turned), turned)
     tensors = to_device(batch, CPU)
     return tensors | {"draws": torch.from_numpy(draw(np.random.default_rng(seed), count))}
 
 
 def draws_of(count: int, **values: float) -> Tensor:
     """What changes nothing, but for some numbers: 0.5 is in the middle of all changes."""
-    draws = torch.full((len(NUMBERS), count), 0.5, dtype=torch.float64)
-    draws[[NUMBERS.index("blur"), NUMBERS.index("occlusion")]] = 1.0
+    draws = torch.full((count, len(NUMBERS)), 0.5, dtype=torch.float64)
+    draws[:, [NUMBERS.index("blur"), NUMBERS.index("occlusion")]] = 1.0
     for name, value in values.items():
-        draws[NUMBERS.index(name)] = value
+        draws[:, NUMBERS.index(name)] = value
     return draws
 
 
@@ -106,7 +107,7 @@ def test_projection_moves_with_the_crop(data: StoreRows, marching: bool) -> None
     tensors = batch_of(data, 48)
     kind = torch.full((48,), marching)
     out = augment(tensors, config_of(*MOVED), data.size)
-    motion = crop_motion(dict(zip(NUMBERS, tensors["draws"], strict=True)), config_of(*MOVED).augmentation, data.size)
+    motion = crop_motion(dict(zip(NUMBERS, tensors["draws"].T, strict=True)), config_of(*MOVED).augmentation, data.size)
     before, after = (landmarks(params, kind).double() for params in (tensors["params"], out["params"]))
     expected = before @ motion[:, :, :2].mT + motion[:, None, :, 2]
     assert (after - expected).abs().max() < 1e-4
@@ -141,7 +142,7 @@ def test_motion_is_a_scaled_rotation_about_the_middle(
 def test_any_face_moves_with_its_crop(landmarks: Landmarks, seed: int) -> None:
     rng = np.random.default_rng(seed)
     config = AugmentationConfig(rotation=180, scale=1, shift=0.5)
-    values = dict(zip(NUMBERS, torch.from_numpy(draw(rng, 1)), strict=True))
+    values = dict(zip(NUMBERS, torch.from_numpy(draw(rng, 1)).T, strict=True))
     motion = crop_motion(values, config, SIZE)
     count = len(landmarks.shape.basis)
     params = torch.from_numpy(np.r_[rng.normal(0, 4, 8), rng.normal(0, 1, count)])[None].float()
@@ -205,7 +206,7 @@ def test_pixels_are_read_once_where_they_come_from(data: StoreRows) -> None:
     tensors = batch_of(data, 3, seed=3)
     settings = (*OFF, "augmentation.rotation=20", "augmentation.scale=0.1", "augmentation.shift=0.05")
     out = augment(tensors, config_of(*settings), SIZE)["images"].numpy()
-    values = dict(zip(NUMBERS, tensors["draws"], strict=True))
+    values = dict(zip(NUMBERS, tensors["draws"].T, strict=True))
     motion = crop_motion(values, config_of(*settings).augmentation, SIZE).numpy()
     pictures = tensors["images"].permute(0, 2, 3, 1).double().numpy()
     side, checked = pictures.shape[1], 0
@@ -256,12 +257,14 @@ def test_beyond_a_picture_is_its_reflection() -> None:
 def test_mirroring_and_moving_commute(data: StoreRows) -> None:
     """The flipped crop, moved, is the crop moved the other way round, flipped; and flipping twice is nothing."""
     rows = data.rows_of(np.ones(len(data.subjects), bool))[:12]
-    pictures = data.read_pictures(rows)
-    plain, flipped = (to_device(data.batch(rows, pictures, np.full(12, flip)), CPU) for flip in (False, True))
+    plain, flipped = (
+        to_device(data.batch(rows, data.read_pictures(rows, turned), turned), CPU)
+        for turned in (np.zeros(12, bool), np.ones(12, bool))
+    )
     draws = torch.from_numpy(draw(np.random.default_rng(5), 12))
     turned = draws.clone()
     for name in ("rotation", "shift_x"):
-        turned[NUMBERS.index(name)] = 1 - draws[NUMBERS.index(name)]
+        turned[:, NUMBERS.index(name)] = 1 - draws[:, NUMBERS.index(name)]
     a = augment(plain | {"draws": draws}, config_of(*MOVED), SIZE)
     b = augment(flipped | {"draws": turned}, config_of(*MOVED), SIZE)
     assert (a["images"] - b["images"].flip(3)).abs().max() < 0.1
@@ -344,7 +347,7 @@ def test_saturation_and_tint() -> None:
 
 def test_blur_is_a_gaussian_of_those_that_it_was_drawn_for() -> None:
     tensors = images_of() | {"draws": draws_of(6, blur=0.9, blur_sigma=0.75)}
-    tensors["draws"][NUMBERS.index("blur"), :3] = 0.1
+    tensors["draws"][:3, NUMBERS.index("blur")] = 0.1
     out = augment(tensors, config_of(*OFF, "augmentation.blur=0.5", "augmentation.blur_sigma=2.0"), 40)["images"]
     np.testing.assert_array_equal(out[3:], tensors["images"][3:])
     for image, blurred in zip(tensors["images"][:3].permute(0, 2, 3, 1).numpy(), out, strict=False):
@@ -356,7 +359,7 @@ def test_blur_is_a_gaussian_of_those_that_it_was_drawn_for() -> None:
 def test_occlusion_covers_one_rectangle_of_those_that_it_was_drawn_for(filling: float) -> None:
     shape = {"x": 0.5, "y": 0.25, "width": 0.99999, "height": 0.0}
     tensors = images_of() | {"draws": draws_of(6, filling=filling, grain=0.8, fill_red=0.9, **shape)}
-    tensors["draws"][NUMBERS.index("occlusion"), :3] = 0.1
+    tensors["draws"][:3, NUMBERS.index("occlusion")] = 0.1
     settings = (*OFF, "augmentation.occlusion=0.5", "augmentation.occlusion_size=0.5")
     out = augment(tensors, config_of(*settings), 40)["images"]
     images = tensors["images"].float()

@@ -188,9 +188,9 @@ def test_a_batch_that_ranks_can_not_share_is_refused(stores: Stores) -> None:
 
 def test_a_mirrored_crop_has_the_fit_and_labels_of_its_mirror_image(data: StoreRows) -> None:
     rows = every_row(data)[:16]
-    pictures = data.read_pictures(rows)
-    plain = data.batch(rows, pictures, np.zeros(16, bool))
-    flipped = data.batch(rows, pictures, np.ones(16, bool))
+    plain, flipped = (
+        data.batch(rows, data.read_pictures(rows, turned), turned) for turned in (np.zeros(16, bool), np.ones(16, bool))
+    )
     away = finished(flipped, data.size).astype(int) - finished(plain, data.size)[:, :, ::-1]
     assert np.abs(away).max() <= 1
     mirror = get_scheme("ibug68").mirror

@@ -51,14 +51,14 @@ def test_the_rows_are_those_of_each_store(pair: Pair) -> None:
     assert len(set(both.subjects)) == 8, "the same people"
     rows = np.random.default_rng(0).permutation(every_row(both))
     flipped = np.random.default_rng(1).random(len(rows)) < 0.5
-    batch = both.batch(rows, both.read_pictures(rows), flipped)
+    batch = both.batch(rows, both.read_pictures(rows, flipped), flipped)
     labels = both.labels(rows)
     seen = 0
     for part, start in zip(parts, (0, len(parts[0].valid)), strict=True):
         own = np.flatnonzero((rows >= start) & (rows < start + len(part.valid)))
         numbers = rows[own] - start
         seen += len(own)
-        alone = part.batch(numbers, part.read_pictures(numbers), flipped[own])
+        alone = part.batch(numbers, part.read_pictures(numbers, flipped[own]), flipped[own])
         for name in ("images", "params", "landmarks", "visibility", "marching"):
             np.testing.assert_array_equal(getattr(batch, name)[own], getattr(alone, name), name)
         if part.shared:
