@@ -11,7 +11,7 @@ from zoo.documents import Document
 Text = Annotated[str, Field(max_length=500)]
 Share = Annotated[float, Field(ge=0, le=1)] | None
 Error = Annotated[float, Field(ge=0, le=1e12)]
-"""Percent, pixels, milliseconds: a network gone astray gives large ones; beyond is damage, and no axis could show it."""
+"""Percent, pixels, milliseconds. A network gone astray gives large ones; what is beyond is damage."""
 
 Percent = Error | None
 Blocks = Annotated[list[Percent], Field(max_length=100)]
