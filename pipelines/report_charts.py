@@ -124,8 +124,8 @@ def _blocks(figure: Figure, theme: Theme, lines: Sequence[Line]) -> None:
         axes.plot(range(len(values)), values, "o", ms=3.5, color=theme.series[line.number % COLOURS])
         axes.plot(range(len(values)), values, lw=1.6, label=line.label, **_style(theme, line.number))
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
-    axes.set(yscale="log", xlabel="block (0: P⁰, before the first)", ylabel="NME, %")
-    _plain_log(axes)
+    axes.set(xlabel="block (0: P⁰, before the first)", ylabel="NME, %")
+    _to_log(axes)
     if len(lines) > 1:
         _legend_beside(axes)
 
@@ -134,7 +134,11 @@ def _legend_beside(axes: Axes) -> None:
     axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
 
 
-def _plain_log(axes: Axes) -> None:
+def _to_log(axes: Axes) -> None:
+    """A logarithmic axis with its ticks written out; of nothing above 0 there is none."""
+    if not any((np.asarray(line.get_ydata(), float) > 0).any() for line in axes.lines):
+        return
+    axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     axes.yaxis.set_minor_locator(LogLocator(subs=()))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -186,9 +190,7 @@ def _training(figure: Figure, theme: Theme, lines: Sequence[Line]) -> None:
             style = _style(theme, at if len(lines) == 1 else line.number)
             error.plot(steps, values, marker="o" if len(steps) == 1 else None, lw=1.5, label=label, **style)
     for axes in (loss, error):
-        if any((np.asarray(drawn.get_ydata(), float) > 0).any() for drawn in axes.lines):
-            axes.set_yscale("log")
-            _plain_log(axes)
+        _to_log(axes)
         axes.set(xlabel="step")
     loss.set(ylabel="training loss")
     last = "" if len(lines) == 1 else ", last block"

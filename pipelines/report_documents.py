@@ -10,7 +10,10 @@ from zoo.documents import Document
 
 Text = Annotated[str, Field(max_length=500)]
 Share = Annotated[float, Field(ge=0, le=1)] | None
-Percent = Annotated[float, Field(ge=0)] | None
+Error = Annotated[float, Field(ge=0, le=1e12)]
+"""Percent, pixels, milliseconds. A network gone astray gives large ones; what is beyond is damage."""
+
+Percent = Error | None
 Blocks = Annotated[list[Percent], Field(max_length=100)]
 Counts = dict[Text, Annotated[int, Field(ge=0)]]
 
@@ -22,18 +25,18 @@ class _Part(Document):
 class People(_Part):
     """``nme_interval``."""
 
-    low: float
-    high: float
+    low: Error
+    high: Error
     people: int
 
 
 class Angles(_Part):
     """One half of ``pose_error``, degrees."""
 
-    yaw: float
-    pitch: float
-    roll: float
-    mean: float
+    yaw: Error
+    pitch: Error
+    roll: Error
+    mean: Error
     faces: int
 
 
@@ -55,7 +58,7 @@ class EvalDocument(_Part):
     faces: Annotated[int, Field(ge=1)]
     crops: int | None = None
     normaliser: Text
-    nme: float
+    nme: Error
     nme_interval: People | None = None
     nme_per_block: Blocks = Field(default_factory=list)
     nme_initial: Percent = None
@@ -77,7 +80,7 @@ class EvalDocument(_Part):
     visibility_confusion: dict[Text, Counts] | None = None
     pose_error: dict[Text, Angles | None] = Field(default_factory=dict)
     mean_square_coefficient: Percent = None
-    curve: dict[Text, Annotated[list[float], Field(min_length=2, max_length=1001)] | None] = Field(default_factory=dict)
+    curve: dict[Text, Annotated[list[Error], Field(min_length=2, max_length=1001)] | None] = Field(default_factory=dict)
     ms_per_face: Percent = None
     faces_digest: Text = ""
     scheme: Text = ""

@@ -178,6 +178,22 @@ def test_old_evaluations_are_shown_with_what_they_have(tmp_path: Path) -> None:
     assert "Best and worst" not in page.text
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"nme_per_block": [0.0, 0.0], "nme_initial": 0.0, "curve": {"tight": [0.0, 0.0]}, "nme_by_group": {"jaw": 0.0}},
+        {"nme_per_block": [None, None], "nme_by_yaw": {"0-30": None}, "nme_per_block_by_yaw": {"x": [1.0]}},
+        {"curve": {"<b>": [1.0, 2.0], "interocular_51": [5.0, 1.0]}, "normaliser": "<i>", "visibility_confusion": {}},
+        {"visibility_confusion": {"visible": {}, "q": {"hidden": 3}}, "network": {"config": {"network": 5}}},
+    ],
+)
+def test_odd_numbers_are_drawn_all_the_same(tmp_path: Path, change: dict[str, Any]) -> None:
+    (tmp_path / "odd.json").write_text(json.dumps(OLD | change))
+    run_report([tmp_path / "odd.json"], tmp_path / "a.html")
+    page = whole_page((tmp_path / "a.html").read_text(encoding="utf-8"), hostile=False)
+    assert "odd: 4.25 % NME" in page.text
+
+
 def test_a_store_that_is_gone(small_run: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(small_run, tmp_path / "run"))
     document = json.loads((run / "config.json").read_text())
@@ -252,6 +268,7 @@ def test_what_a_run_lacks_is_said(small_run: Path, tmp_path: Path, change: str) 
         ("a.json", '{"faces": 3}', "nme"),
         ("a.json", '{"faces": 3, "normaliser": "tight", "nme": "4"}', "nme"),
         ("a.json", '{"faces": 3, "normaliser": "tight", "nme": 4, "curve": {"tight": ["a"]}}', "curve"),
+        ("a.json", '{"faces": 3, "normaliser": "tight", "nme": 1e300}', "nme"),
         ("a.json", "[1]", "not an evaluation"),
         ("best.safetensors", "x", "--report"),
     ],
