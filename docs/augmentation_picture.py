@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 
 from pifa_data.camera import camera, project, rotation
 from pifa_data.crop_rows import crop_windows
-from pifa_data.drawing import draw_landmarks, draw_mesh, label_tile, write_png
+from pifa_data.drawing import draw_landmarks, draw_mesh, label_tile
 from pifa_data.fitting import landmarks_of
 from pifa_data.morphable import load_builtin
 from pifa_data.store import Store
@@ -28,7 +28,7 @@ from pifa_model.config import load_config
 from pifa_model.rows import Batch
 from pifa_model.store_rows import StoreRows
 
-SIZE, ENLARGED, COLUMNS = 114, 2, 5
+SIZE, ENLARGED, COLUMNS = 114, 2, 4
 ON = ("training.brightness=0.2", "training.contrast=0.3")
 OFF = ("training.brightness=0.0", "training.contrast=0.0")
 SETTINGS: dict[str, tuple[str, ...]] = {
@@ -48,12 +48,10 @@ SETTINGS: dict[str, tuple[str, ...]] = {
 
 
 def rendered() -> Batch:
-    """The builtin model at several poses, in colour, before stripes."""
+    """The builtin model at several poses, coloured."""
     model, large = load_builtin(), 2 * round(SIZE * LARGE / 2)
     p, pictures, params, landmarks = np.zeros(model.n_coefficients), [], [], []
-    lines = np.linspace(0, 4 * np.pi, large)
-    stripes = np.stack([np.add.outer(lines, t * lines) for t in (0.3, -0.5, 1.1)], axis=2)
-    background = np.round(110 + 40 * np.sin(stripes)).astype(np.uint8)
+    background = np.full((large, large, 3), (58, 70, 84), np.uint8)
     for degrees in np.linspace(-60, 60, COLUMNS):
         turn = rotation(np.radians(degrees), 0.0, 0.0)
         scale = SIZE / 190.0  # 190 mm fill a crop
@@ -103,7 +101,8 @@ def main() -> None:
             large = image.repeat(ENLARGED, 0).repeat(ENLARGED, 1)
             tiles.append(draw_landmarks(large, (points + 0.5) * ENLARGED - 0.5, seen == 2, 1.0))
         rows.append(np.concatenate([label_tile(tiles[0], name), *tiles[1:]], axis=1))
-    write_png(Path(out), np.concatenate(rows))
+    if not cv2.imwrite(out, np.concatenate(rows)[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9]):
+        sys.exit(f"{out}: can't be written")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ lie in the same few batches.
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
@@ -59,13 +60,10 @@ class TrainingStream:
         """
         if batch_size > len(rows):
             raise ConfigError(f"training.batch_size: {batch_size} is more than the {len(rows)} training crops")
-        if batch_size % world:
-            raise ConfigError(
-                f"training.batch_size: {batch_size} rows of all devices together are no multiple of {world} devices"
-            )
         self._data, self._rows, self._batch, self._seed, self._mirror = data, rows, batch_size, seed, mirror
-        self._rank, self._world = rank, world
+        self._orders: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # of one epoch, that of the last call
         self.steps_per_epoch = len(rows) // batch_size
+        self._set_rank(rank, world)
 
     def of_rank(self, rank: int, world: int) -> TrainingStream:
         """The part of one rank of the same batches.
@@ -73,7 +71,16 @@ class TrainingStream:
         Raises:
             ConfigError: a batch has no equal parts.
         """
-        return TrainingStream(self._data, self._rows, self._batch, self._seed, self._mirror, rank, world)
+        stream = copy.copy(self)
+        stream._set_rank(rank, world)
+        return stream
+
+    def _set_rank(self, rank: int, world: int) -> None:
+        if self._batch % world:
+            raise ConfigError(
+                f"training.batch_size: {self._batch} rows of all devices together are no multiple of {world} devices"
+            )
+        self._rank, self._world = rank, world
 
     def total_steps(self, epochs: float) -> int:
         """Batches in so many passes over the rows, which need not be whole; at least one."""
@@ -81,6 +88,13 @@ class TrainingStream:
 
     def order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Row numbers of an epoch in the order they are seen, and the first position of each group of chunks."""
+        if (found := self._orders.get(epoch)) is None:
+            found = self._new_order(epoch)
+            self._orders.clear()
+            self._orders[epoch] = found
+        return found
+
+    def _new_order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng([self._seed, epoch])
         rows, starts = [], [np.zeros(1, np.int64)]
         for part in self._passes(rng):
