@@ -27,15 +27,16 @@ from torch import Tensor
 from pifa_data.errors import PifaError
 from pifa_model.augmentation import augment
 from pifa_model.averaging import Average
-from pifa_model.batches import TrainingStream, to_device
+from pifa_model.batches import TrainingStream
 from pifa_model.config import Config
 from pifa_model.losses import AlignmentLoss
 from pifa_model.network import Network
 from pifa_model.optimizer import make_optimizer
 from pifa_model.ranks import Ranks, equalise, gather, mean_of_ranks
-from pifa_model.rows import Batch, Rows
+from pifa_model.rows import Rows
 from pifa_model.shape import Landmarks
 from pifa_model.stages import Stage, learning_rate_factor, stages_of
+from pifa_model.transfer import on_device
 from pifa_model.validation import HeldOut
 
 LIGHTNING_PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
@@ -142,7 +143,8 @@ class AlignmentModule(lightning.LightningModule):
     def train_dataloader(self) -> Any:
         """The batches of the round that begins at the current step; the last of a stage may be shorter."""
         stream = self._stream.of_rank(self.global_rank, self.trainer.world_size)
-        return _Round(stream, self.step, min(self.config.training.round_steps, self._stage.stop - self.step))
+        steps = min(self.config.training.round_steps, self._stage.stop - self.step)
+        return _Round(stream, self.step, steps, self.device)
 
     def on_train_epoch_start(self) -> None:
         self.network.train()
@@ -158,9 +160,9 @@ class AlignmentModule(lightning.LightningModule):
         self._sum, self._count, self._started = 0.0, 0, (time.perf_counter(), time.process_time())
         self._pending: tuple[Tensor, np.ndarray, int] | None = None
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Any:
-        """Arrays to tensors on the device."""
-        return to_device(batch, device) | {"rows": batch.rows}
+    def transfer_batch_to_device(self, batch: dict[str, Any], device: torch.device, dataloader_idx: int) -> Any:
+        """Batches come on the device (``on_device``)."""
+        return batch
 
     def training_step(self, tensors: dict[str, Any], index: int) -> Tensor:
         """Loss of one batch."""
@@ -299,14 +301,14 @@ class AlignmentModule(lightning.LightningModule):
 class _Round:
     """A round's batches as Lightning wants a loader: iterable, with a length."""
 
-    def __init__(self, stream: TrainingStream, first: int, steps: int) -> None:
-        self._stream, self._first, self._steps = stream, first, steps
+    def __init__(self, stream: TrainingStream, first: int, steps: int, device: torch.device) -> None:
+        self._stream, self._first, self._steps, self._device = stream, first, steps, device
 
     def __len__(self) -> int:
         return self._steps
 
-    def __iter__(self) -> Iterator[Batch]:
-        return self._stream.read(self._first, self._steps)
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return on_device(self._stream.read(self._first, self._steps), self._device)
 
 
 def fit(module: AlignmentModule, *, device: str, ranks: Ranks) -> None:
