@@ -500,7 +500,7 @@ def evaluate(checkpoint: str, target: str, as_json: bool, **options: Any) -> Non
     Of a store neither mirrored crops nor turned views are taken.
 
     \b
-    Examples:
+    Example:
       pifa eval RUN S.zarr
       pifa eval RUN keypoints-csv:faces --boxes jittered --report faces.html
       pifa eval RUN 300w:300W --split challenging --normaliser interocular
@@ -525,7 +525,7 @@ def report(paths: tuple[Path, ...], out: Path, overwrite: bool) -> None:
     """Write a page about runs, measured on the people they held out, and files of `pifa eval --json`, side by side.
 
     \b
-    Examples:
+    Example:
       pifa report RUN --out run.html
       pifa report compact small faces.json --out compared.html
     """
