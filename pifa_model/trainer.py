@@ -14,8 +14,9 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,7 @@ class AlignmentModule(lightning.LightningModule):
         self._total = stream.total_steps(config.training.epochs)
         self.stages = stages_of(config, self._total)
         self._stage = self.stages[0]
+        self._feed: Generator[dict[str, Any]] | None = None
         self._begin_round()
 
     @property
@@ -142,9 +144,17 @@ class AlignmentModule(lightning.LightningModule):
 
     def train_dataloader(self) -> Any:
         """The batches of the round that begins at the current step; the last of a stage may be shorter."""
-        stream = self._stream.of_rank(self.global_rank, self.trainer.world_size)
-        steps = min(self.config.training.round_steps, self._stage.stop - self.step)
-        return _Round(stream, self.step, steps, self.device)
+        left = self._stage.stop - self.step
+        if self._feed is None:  # one for a whole stage: each that begins reads a group of chunks first
+            stream = self._stream.of_rank(self.global_rank, self.trainer.world_size)
+            self._feed = on_device(stream.read(self.step, left), self.device)
+        return _Round(self._feed, min(self.config.training.round_steps, left))
+
+    def end(self) -> None:
+        """End the stage: nothing is read ahead any more."""
+        if self._feed is not None:
+            self._feed.close()
+            self._feed = None
 
     def on_train_epoch_start(self) -> None:
         self.network.train()
@@ -301,14 +311,14 @@ class AlignmentModule(lightning.LightningModule):
 class _Round:
     """A round's batches as Lightning wants a loader: iterable, with a length."""
 
-    def __init__(self, stream: TrainingStream, first: int, steps: int, device: torch.device) -> None:
-        self._stream, self._first, self._steps, self._device = stream, first, steps, device
+    def __init__(self, feed: Iterator[dict[str, Any]], steps: int) -> None:
+        self._feed, self._steps = feed, steps
 
     def __len__(self) -> int:
         return self._steps
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        return on_device(self._stream.read(self._first, self._steps), self._device)
+        return islice(self._feed, self._steps)
 
 
 def fit(module: AlignmentModule, *, device: str, ranks: Ranks) -> None:
@@ -344,7 +354,10 @@ def fit(module: AlignmentModule, *, device: str, ranks: Ranks) -> None:
                 enable_model_summary=False,
                 use_distributed_sampler=False,
             )
-            trainer.fit(module)
+            try:
+                trainer.fit(module)
+            finally:
+                module.end()
     if ranks.world > 1 and torch.distributed.is_initialized():
         torch.distributed.barrier()  # a process that leaves early makes the others' last words fail
         torch.distributed.destroy_process_group()

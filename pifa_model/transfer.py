@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import fields, replace
 from typing import Any
@@ -17,7 +17,7 @@ from pifa_model.rows import Batch
 Sent = tuple[dict[str, Any], "torch.cuda.Event | None"]
 
 
-def on_device(batches: Iterator[Batch], device: torch.device) -> Iterator[dict[str, Any]]:
+def on_device(batches: Iterator[Batch], device: torch.device) -> Generator[dict[str, Any]]:
     """Batches as ``to_device`` gives them, and their ``rows`` as an array; in their order, one sent ahead.
 
     On CUDA a thread puts them into pinned memory, from which a stream of its own copies while the device computes.
