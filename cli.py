@@ -529,11 +529,12 @@ def report(paths: tuple[Path, ...], out: Path, overwrite: bool) -> None:
       pifa report RUN --out run.html
       pifa report compact small faces.json --out compared.html
     """
+    from pipelines.pages import shown
     from pipelines.report import run_report
 
     for entry in run_report(paths, out, overwrite=overwrite):
         for note in entry.notes:
-            click.echo(f"pifa: {entry.name}: {note}", err=True)
+            click.echo(f"pifa: {shown(entry.name)}: {shown(note, 1000)}", err=True)
     click.echo(str(out))
 
 

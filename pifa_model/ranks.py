@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -26,6 +26,7 @@ class Ranks:
     devices: int
     nodes: int
     first: bool
+    launcher: Literal["Lightning", "torchrun", "SLURM"] = "Lightning"
 
     @property
     def world(self) -> int:
@@ -43,16 +44,16 @@ def find_ranks(devices: int | None) -> Ranks:
     """
     env = os.environ
     if "TORCHELASTIC_RUN_ID" in env:
-        here, launcher = int(env["LOCAL_WORLD_SIZE"]), "torchrun"
-        found = Ranks(here, int(env["WORLD_SIZE"]) // here, env["RANK"] == "0")
+        here = int(env["LOCAL_WORLD_SIZE"])
+        found = Ranks(here, int(env["WORLD_SIZE"]) // here, env["RANK"] == "0", "torchrun")
     elif int(env.get("SLURM_NTASKS", 1)) > 1 and "SLURM_PROCID" in env:
-        nodes, launcher = int(env.get("SLURM_NNODES", 1)), "SLURM"
-        found = Ranks(int(env["SLURM_NTASKS"]) // nodes, nodes, env["SLURM_PROCID"] == "0")
+        nodes = int(env.get("SLURM_NNODES", 1))
+        found = Ranks(int(env["SLURM_NTASKS"]) // nodes, nodes, env["SLURM_PROCID"] == "0", "SLURM")
     else:  # by Lightning, which starts all but the first with a number
         return Ranks(devices or 1, 1, env.get("LOCAL_RANK", "0") == "0")
     if devices not in (None, found.devices):
         raise ConfigError(
-            f"--devices {devices}: {launcher} started {found.devices} processes here; leave --devices out"
+            f"--devices {devices}: {found.launcher} started {found.devices} processes here; leave --devices out"
         )
     return found
 

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class _Failed:
-    error: Exception
+    error: BaseException
 
 
 def read_ahead(items: Iterable[T], depth: int) -> Iterator[T]:
@@ -36,7 +36,7 @@ def read_ahead(items: Iterable[T], depth: int) -> Iterator[T]:
                 if stop.is_set():
                     return
             put(None)
-        except Exception as error:  # handed over, not hidden
+        except BaseException as error:  # handed over, not hidden
             put(_Failed(error))
 
     thread = threading.Thread(target=work, daemon=True, name="pifa-reader")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import math
+import pickle
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -23,9 +24,11 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
+from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
-from pifa_data.errors import PifaError
+from pifa_data.errors import ConfigError, PifaError
 from pifa_model.augmentation import augment
 from pifa_model.averaging import Average
 from pifa_model.batches import TrainingStream
@@ -99,14 +102,16 @@ class AlignmentModule(lightning.LightningModule):
         """
         super().__init__()
         self._state_file = state
-        # Plain tensors and numbers only: a run folder from somebody else can't bring code along.
-        self._restored = torch.load(state, map_location="cpu", weights_only=True) if resume else None
+        self._restored = read_state(state) if resume else None
         self._first = int(self._restored["step"]) if self._restored else 0
         self.average = Average(network, config.training.ema) if config.training.ema else None
         if self._restored:
-            network.load_state_dict(self._restored["network"])
-            if self.average is not None:
-                self.average.load_state_dict(self._restored["average"])
+            try:
+                network.load_state_dict(self._restored["network"])
+                if self.average is not None:
+                    self.average.load_state_dict(self._restored["average"])
+            except RuntimeError as error:
+                raise PifaError(f"{state}: is of another network ({error}); --overwrite trains anew") from error
         if config.training.compile:
             network.compile(dynamic=False)
         self.config, self.network, self.landmarks, self.loss = config, network, landmarks, loss
@@ -118,6 +123,11 @@ class AlignmentModule(lightning.LightningModule):
         self._stage = self.stages[0]
         self._feed: Generator[dict[str, Any]] | None = None
         self._begin_round()
+
+    @property
+    def state_folder(self) -> Path:
+        """Of the state that is gone on with."""
+        return self._state_file.parent
 
     @property
     def step(self) -> int:
@@ -137,7 +147,17 @@ class AlignmentModule(lightning.LightningModule):
         return math.ceil((stage.stop - self._first) / self.config.training.round_steps)
 
     def setup(self, stage: str) -> None:
-        """Each rank takes its part of what is held out."""
+        """Each rank takes its part of what is held out.
+
+        Raises:
+            ConfigError: the ranks don't begin at the same step.
+        """
+        steps = gather(self._first)
+        if len(set(steps)) > 1:
+            raise ConfigError(
+                f"{self._state_file}: processes found different states (steps {sorted(set(steps))}); --resume needs "
+                "the run's folder on a disk that all machines share"
+            )
         data, rows = self._to_hold_out
         if self._held_out is None and len(rows):
             self._held_out = HeldOut(data, rows[self.global_rank :: self.trainer.world_size])
@@ -230,6 +250,7 @@ class AlignmentModule(lightning.LightningModule):
         self._look()
         seconds, cpu_seconds = time.perf_counter() - self._started[0], time.process_time() - self._started[1]
         kept = self.network if self.average is None else self.average.network
+        self._check_weights(kept)
         report = RoundReport(
             stage=self._stage.number,
             step=self.step,
@@ -254,6 +275,19 @@ class AlignmentModule(lightning.LightningModule):
             raise PifaError("stopped, as the first process of this training was")
         if over:
             self.trainer.should_stop = True
+
+    def _check_weights(self, kept: Network) -> None:
+        """Refuse weights that the last step of a round has spoilt: no loss has told of them yet.
+
+        Raises:
+            NotFiniteError: on every rank alike.
+        """
+        tensors = [*self.network.state_dict().values(), *kept.state_dict().values()]
+        if not all(gather(all(bool(torch.isfinite(tensor).all()) for tensor in tensors))):
+            raise NotFiniteError(
+                f"weights are no numbers any more after step {self.step}; the checkpoints of the round before are "
+                "kept; try a smaller optimizer.learning_rate"
+            )
 
     def _save(self, step: int) -> None:
         """Write the state, whole or not at all.
@@ -321,6 +355,31 @@ class _Round:
         return islice(self._feed, self._steps)
 
 
+def read_state(path: Path) -> dict[str, Any]:
+    """What ``AlignmentModule`` wrote to go on with.
+
+    Raises:
+        PifaError: it can't be read, or is something else.
+    """
+    try:
+        # Plain tensors and numbers only: a run folder from somebody else can't bring code along.
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise PifaError(f"{path}: can't be read ({type(error).__name__}); --overwrite trains anew") from error
+    wanted = {"step", "network", "average", "optimizer", "schedule", "scaler"}
+    if not isinstance(state, dict) or not wanted <= state.keys():
+        raise PifaError(f"{path}: not the state of a run of this version; --overwrite trains anew")
+    return state
+
+
+def launcher_of(ranks: Ranks) -> list[Any]:
+    """Who starts the processes, told to Lightning: in a SLURM job of one task it would expect SLURM to."""
+    if ranks.launcher == "SLURM":
+        # No checkpoint of Lightning's own when SLURM asks for one: a round is what is lost.
+        return [SLURMEnvironment(auto_requeue=False)]
+    return [] if ranks.launcher == "torchrun" else [LightningEnvironment()]
+
+
 def fit(module: AlignmentModule, *, device: str, ranks: Ranks) -> None:
     """Run the training to its end.
 
@@ -349,13 +408,20 @@ def fit(module: AlignmentModule, *, device: str, ranks: Ranks) -> None:
                 gradient_clip_val=module.config.training.clip,
                 reload_dataloaders_every_n_epochs=1,
                 logger=False,
+                # Where Lightning would look for a checkpoint of its own that SLURM made it write.
+                default_root_dir=module.state_folder,
+                plugins=launcher_of(ranks),
                 enable_checkpointing=False,
                 enable_progress_bar=False,
                 enable_model_summary=False,
                 use_distributed_sampler=False,
             )
+            if trainer.world_size != ranks.world:
+                raise ConfigError(f"--devices: expected {ranks.world} processes in all, found {trainer.world_size}")
             try:
                 trainer.fit(module)
+            except SIGTERMException as error:  # that is an exit without an error
+                raise PifaError("stopped by SIGTERM; what was finished is kept: go on with --resume") from error
             finally:
                 module.end()
     if ranks.world > 1 and torch.distributed.is_initialized():

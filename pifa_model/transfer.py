@@ -26,7 +26,15 @@ def on_device(batches: Iterator[Batch], device: torch.device) -> Generator[dict[
     ready = batches if copies is None else read_ahead(map(_pinned, batches), 2)
     with closing(ready):  # type: ignore[type-var]  # a generator, whose thread ends with it
         sent: Sent | None = None
-        for batch in ready:
+        while True:
+            try:
+                batch = next(ready, None)
+            except Exception:
+                if sent is not None:  # what came before an error is good
+                    yield _arrived(sent)
+                raise
+            if batch is None:
+                break
             coming = _send(batch, device, copies)
             if sent is not None:
                 yield _arrived(sent)

@@ -96,14 +96,27 @@ def run_variant(name: str, seed: int, plan: Plan) -> dict[str, Any]:
                 f"asked is {[asked[k] for k in changed]}; give another --out or move it"
             )
         return document
+    _check_settings(name, plan)
     settings = (*asked["settings"], f"training.seed={seed}", "training.split_seed=0")
     config = within_budget(plan.preset, settings, asked["budget"], data)
+    if len(split_of(data, config).val_subjects) < 2:
+        raise PifaError(f"{plan.store}: at least two people have to be held out; more training.val_fraction or people")
     folder = plan.out / "runs" / f"{name}-{seed}"
+    if (folder / "metrics.csv").exists() and not (folder / "state").exists():
+        shutil.rmtree(folder)  # a finished run whose results were moved away
     run_training(plan.store, folder, config, device=plan.device, resume=True)
     document = {"asked": asked, "made": made(pick_device(plan.device)), **measure(folder, data, config, plan)}
     write_whole(file, lambda opened: opened.write(json.dumps(document, separators=(",", ":")).encode()))
     shutil.rmtree(folder / "state", ignore_errors=True)  # only for going on
     return document
+
+
+def _check_settings(name: str, plan: Plan) -> None:
+    """Refuse settings over all runs that would undo what a variant is, or what differs between seeds."""
+    own = {setting.split("=", 1)[0] for setting in settings_of(name, plan.preset)}
+    taken = {setting.split("=", 1)[0] for setting in plan.settings} & (own | {"training.seed", "training.split_seed"})
+    if taken:
+        raise PifaError(f"--set {sorted(taken)[0]}: is what the runs of {name} differ in; leave it out")
 
 
 def read_results(file: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ more has its sign.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
@@ -23,6 +24,7 @@ from pifa_data.readers import FORMATS, parse_source
 from pifa_data.store import Store
 from pifa_model.bootstrap import bootstrap_mean
 from pifa_model.config import load_config
+from pifa_model.metrics import THRESHOLD
 from pipelines.evaluate import run_eval
 from pipelines.experiments import Plan, run_variant
 from pipelines.fits import write_whole
@@ -59,6 +61,7 @@ def run_paper(name: str, plan: Plan, *, seeds: int = 1, tests: tuple[str, ...] =
     plan.out.mkdir(parents=True, exist_ok=True)
     runs: dict[str, list[dict[str, Any]]] = {}
     elsewhere: dict[str, dict[str, list[float]]] = {}
+    named: dict[str, str] = {}
     for seed in range(seeds):
         for row, variant in table.variants.items():
             log.info("%s, seed %d", variant, seed)
@@ -67,6 +70,8 @@ def run_paper(name: str, plan: Plan, *, seeds: int = 1, tests: tuple[str, ...] =
                 values = test_of(plan, f"{variant}-{seed}", one, split)
                 unit = "pixels" if table.measure == "pixels" else values["normaliser"]
                 column = " ".join([values["source"], *([split] if split else [])]) + f", {unit}"
+                if named.setdefault(column, one) != one:
+                    raise PifaError(f"--test {one} and {named[column]}: have one name, {column}; measure one at a time")
                 elsewhere.setdefault(column, {}).setdefault(row, []).append(values[MEASURES[table.measure]])
     first = next(iter(runs.values()))
     people = np.array(first[0]["people"])
@@ -88,7 +93,10 @@ def run_paper(name: str, plan: Plan, *, seeds: int = 1, tests: tuple[str, ...] =
                 {f"{run['made']['date']}, {run['made']['processor']}" for some in runs.values() for run in some}
             ),
         },
-        "tests": {column: {row: mean(values) for row, values in rows.items()} for column, rows in elsewhere.items()},
+        "tests": {
+            column: {row: none_for_nan(mean(values)) for row, values in rows.items()}
+            for column, rows in elsewhere.items()
+        },
     }
 
 
@@ -117,14 +125,15 @@ def splits_of(source: str, table: PaperTable) -> tuple[str | None, ...]:
 def test_of(plan: Plan, run: str, source: str, split: str | None) -> dict[str, Any]:
     """What `pifa eval` says of a run on a test source, measured once."""
     parsed = parse_source(source, FORMATS)
-    where = "-".join([parsed.format.name, *([split] if split else [])])
+    where = "-".join([parsed.format.name, *([split] if split else []), hashlib.sha256(source.encode()).hexdigest()[:8]])
     file = plan.out / f"{run}.{where}.json"
-    if file.exists():
-        document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        return document
     weights = plan.out / "runs" / run / "last.safetensors"
     if not weights.exists():
         raise PifaError(f"{weights}: is gone, so that {source} can't be measured; remove {run}.json to train it again")
+    if file.exists():
+        document = json.loads(file.read_text(encoding="utf-8"))
+        if document.get("checkpoint_sha256") == hashlib.sha256(weights.read_bytes()).hexdigest():
+            return dict(document)
     normaliser = parsed.format.normaliser if parsed.format.normaliser in ("tight", "box", "interocular") else "tight"
     values = run_eval(str(weights), source, split=split, normaliser=normaliser, device=plan.device).values
     write_whole(file, lambda opened: opened.write(json.dumps(values).encode()))
@@ -195,7 +204,8 @@ def _interocular(table: PaperTable, runs: dict[str, list[dict[str, Any]]]) -> di
     base = next(iter(runs.values()))
     for points, key in ((68, "interocular"), (51, "interocular_51")):
         if key in base[0]:
-            failed = [100 * (faces([run], key) > 8.0) for run in base]
+            errors = [faces([run], key) for run in base]
+            failed = [np.where(np.isfinite(values), 100.0 * (values > THRESHOLD), np.nan) for values in errors]
             people = np.array(base[0]["people"])
             found[f"Failure rate above 8 %, {points} points"] = interval(np.mean(failed, axis=0), people)
     return found
@@ -231,8 +241,11 @@ def untrained(run: dict[str, Any]) -> list[float]:
     ]
 
 
-def none_for_nan(values: list[float]) -> list[float | None]:
-    return [value if np.isfinite(value) else None for value in values]
+def none_for_nan(values: Any) -> Any:
+    """A number or a list of them, with None for NaN, which JSON does not have."""
+    if isinstance(values, list):
+        return [none_for_nan(value) for value in values]
+    return values if np.isfinite(values) else None
 
 
 def _noise(table: PaperTable, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from pifa_data.errors import PifaError
 from pifa_data.store import Store
+from pifa_data.urls import is_url
 from pifa_model.bootstrap import Interval, bootstrap_mean
 from pipelines.eval_measure import DRAWS
 from pipelines.evaluate import Evaluation, evaluate
@@ -23,6 +24,12 @@ from zoo.errors import ZooError
 
 LARGEST = 2**22
 """Bytes of an evaluation or a configuration that is read; they have some kilobytes, more where faces were skipped."""
+
+DEEPEST = 20
+"""Nesting of a configuration that is read; a run's has five."""
+
+BIGGEST = 1e12
+"""Numbers of a learning curve that are drawn."""
 
 ROUNDS = 100_000
 """Rounds of a learning curve that are read."""
@@ -122,6 +129,10 @@ def _read_run(run: Path) -> Entry:
         document = json.loads(_bytes(run / "config.json"))
     except (ValueError, RecursionError) as error:
         raise ReportError(f"{run / 'config.json'}: expected a run's configuration, found no JSON ({error})") from error
+    if _depth(document) > DEEPEST:
+        raise ReportError(
+            f"{run / 'config.json'}: nested deeper than {DEEPEST}, which no run's configuration is; {cure}"
+        )
     if not isinstance(document, dict) or not {"config", "split"} <= document.keys():
         raise ReportError(f"{run / 'config.json'}: expected a run's configuration, found another document; {cure}")
     notes: list[str] = []
@@ -130,10 +141,10 @@ def _read_run(run: Path) -> Entry:
     entry = Entry(run.resolve().name, "run", None, None, config, rounds, notes)
     try:
         evaluation = _measure_run(run, document)
-    except (PifaError, ZooError, OSError) as error:
+        measured = of_evaluation(evaluation, "run")
+    except (PifaError, ZooError, OSError, ValueError) as error:  # of a network gone astray, numbers that nothing takes
         notes.append(f"Not measured, so it has no numbers and no pictures here: {error}")
         return entry
-    measured = of_evaluation(evaluation, "run")
     return replace(entry, numbers=measured.numbers, evaluation=evaluation)
 
 
@@ -145,6 +156,10 @@ def _measure_run(run: Path, document: dict[str, Any]) -> Evaluation:
     if not split.get("val"):
         raise ReportError("nobody was held out in its training; `pifa eval` measures it on other faces")
     for path, digest in stores:
+        if is_url(path):  # a folder from somebody else must not make this machine call an address
+            raise ReportError(
+                f"{path}: is not opened for a report; `pifa eval {run} {path} --report HTML` measures on it"
+            )
         if Store(path).attributes["digest"] != digest:
             raise ReportError(f"{path}: is another store than the one it was trained with")
     return evaluate(str(run), [path for path, _ in stores], subset="val", one_crop=True)
@@ -179,10 +194,21 @@ def _read_rounds(path: Path, notes: list[str]) -> list[dict[str, float]]:
 
 
 def _number(text: Any) -> float:
+    """A number that can be drawn; NaN for all else."""
     try:
-        return float(text)
+        value = float(text)
     except (TypeError, ValueError):
         return float("nan")
+    return value if abs(value) <= BIGGEST else float("nan")
+
+
+def _depth(document: Any) -> int:
+    """How deep lists and objects are nested, counted to a little more than is allowed."""
+    level, depth = [document], 0
+    while level and depth <= DEEPEST:
+        inner = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, (dict, list))]
+        level, depth = [item for values in inner for item in values], depth + bool(inner)
+    return depth
 
 
 def _bytes(path: Path) -> bytes:
@@ -205,6 +231,8 @@ def difference(entry: Entry, first: Entry) -> Interval | float | None:
         return None
     a, b = entry.evaluation, first.evaluation
     if a is None or b is None:
+        return entry.numbers.nme - first.numbers.nme
+    if len({*a.collected.subjects}) < 2:  # no interval over people of one
         return entry.numbers.nme - first.numbers.nme
     apart = a.measurement.errors[-1] - b.measurement.errors[-1]
     if not np.isfinite(apart).any():

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,16 @@ def open_run(run: Path, resolved: dict[str, Any], morphable: bytes, *, resume: b
                     "program, preset and settings"
                 )
         for key in ("stores", "val_stores"):
-            if [store["digest"] for store in before[key]] != [store["digest"] for store in resolved[key]]:
-                others = ", ".join(store["path"] for store in before[key]) or "none"
+            if [store["digest"] for store in before.get(key, ())] != [store["digest"] for store in resolved[key]]:
+                others = ", ".join(store["path"] for store in before.get(key, ())) or "none"
                 raise ConfigError(f"{run}: was begun with other stores ({key}: {others})")
+        if not (run / "state" / "last.ckpt").is_file() and _rounds(run) > 1:
+            # After the first round alone it may have been killed before it wrote one.
+            raise PifaError(f"{run}: has no state to go on with any more; --overwrite trains it anew")
         return
     if run.exists() and (not run.is_dir() or any(run.iterdir())):
+        if resume:
+            raise PifaError(f"{run}: is not a run folder; there is nothing to go on with")
         if not overwrite:
             raise PifaError(f"{run}: exists already; give --resume to go on with it or --overwrite to replace it")
         if before is None:
@@ -63,6 +69,12 @@ def _changed(before: object, now: object, name: str) -> list[str]:
         keys = sorted(before.keys() | now.keys())
         return [found for key in keys for found in _changed(before.get(key), now.get(key), f"{name}.{key}")]
     return [] if before == now else [name]
+
+
+def _rounds(run: Path) -> int:
+    """Finished rounds of a run."""
+    file = run / "metrics.csv"
+    return len(file.read_text(encoding="utf-8").splitlines()) - 1 if file.is_file() else 0
 
 
 def read_run(run: Path) -> dict[str, Any] | None:
@@ -96,7 +108,7 @@ class RunLog:
         """Smallest error, of a cascade in its last stage: before, its last blocks were not trained."""
         rows = [row for row in self._rows if row["stage"] == self._rows[-1]["stage"]]
         values = [float(row[self._last_block(row)]) for row in rows if self._last_block(row)]
-        return min(values) if values else None
+        return min((value for value in values if math.isfinite(value)), default=None)
 
     def close(self) -> None:
         """Close what is written bit by bit."""
@@ -145,7 +157,7 @@ class RunLog:
         values = [
             float(row[last]) for row in self._rows if row["stage"] == str(stage) and (last := self._last_block(row))
         ]
-        return len(values) - 1 - int(np.argmin(values)) if values else 0
+        return len(values) - 1 - int(np.nanargmin(values)) if np.isfinite(values).any() else 0
 
     @staticmethod
     def _last_block(row: dict[str, str]) -> str:

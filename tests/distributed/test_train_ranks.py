@@ -135,9 +135,9 @@ def test_a_batch_without_equal_parts_is_refused_before_anything_is_written(small
         (
             {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8", "RANK": "4", "LOCAL_RANK": "0"},
             None,
-            Ranks(4, 2, False),
+            Ranks(4, 2, False, "torchrun"),
         ),
-        ({"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_PROCID": "0"}, 4, Ranks(4, 2, True)),
+        ({"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_PROCID": "0"}, 4, Ranks(4, 2, True, "SLURM")),
         ({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, 2, Ranks(2, 1, True)),
     ],
 )

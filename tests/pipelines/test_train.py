@@ -163,6 +163,55 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(small
         run_training(small_store, out, wild, device="cpu")
 
 
+@pytest.mark.parametrize("fraction", [0, 0.25])
+def test_weights_spoilt_by_a_round_s_last_step_replace_no_checkpoint(
+    small_store: Path, tmp_path: Path, fraction: float
+) -> None:
+    """The loss of a step is of the weights before it."""
+    options = ("training.round_steps=1", f"training.val_fraction={fraction}", "optimizer.name=sgd")
+    options += ("optimizer.warmup_steps=0", "training.clip=1e30")
+    good = config(*options, "training.epochs=0.17")
+    run_training(small_store, tmp_path / "good", good, device="cpu")
+    wild = config(*options, "optimizer.schedule=steps", "optimizer.learning_rate=1e-9", "optimizer.steps=[[0.1, 1e38]]")
+    with pytest.raises(PifaError, match=r"weights are no numbers any more after step 2"):
+        run_training(small_store, tmp_path / "run", wild, device="cpu")
+    for name in ("best", "last"):
+        kept = load_file(tmp_path / "run" / f"{name}.safetensors")
+        assert all(bool(torch.isfinite(tensor).all()) for tensor in kept.values()), name
+        assert read_header(tmp_path / "run" / f"{name}.safetensors").training["step"] == 1
+    state = torch.load(tmp_path / "run" / "state" / "last.ckpt", weights_only=True)
+    assert state["step"] == 1
+
+
+def test_sigterm_is_told(small_store: Path, tmp_path: Path) -> None:
+    """Lightning makes an exit without an error of it."""
+    root = Path(__file__).resolve().parents[2]
+    long = [*SETTINGS[:-1], "training.epochs=500"]
+    options = [word for setting in long for word in ("--set", setting)]
+    command = [sys.executable, str(root / "cli.py"), "train", str(small_store), "--out", str(tmp_path / "run")]
+    process = subprocess.Popen([*command, *options, "--device", "cpu"], cwd=root, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "state" / "last.ckpt").is_file() and process.poll() is None:
+        assert time.monotonic() < deadline, "no round was finished"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "stopped by SIGTERM" in told
+
+
+def test_a_run_without_its_state_is_not_begun_anew_in_silence(run: Path, small_store: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    (copy / "state" / "last.ckpt").write_bytes(b"PK\x03\x04 torn")
+    with pytest.raises(PifaError, match=r"last.ckpt: can't be read"):
+        run_training(small_store, copy, config(), device="cpu", resume=True)
+    shutil.rmtree(copy / "state")
+    with pytest.raises(PifaError, match="no state to go on with"):
+        run_training(small_store, copy, config(), device="cpu", resume=True)
+    assert (copy / "best.safetensors").read_bytes() == (run / "best.safetensors").read_bytes()
+
+
 def test_an_unfinished_store_is_refused(small_store: Path, tmp_path: Path) -> None:
     copy = tmp_path / "S.zarr"
     shutil.copytree(small_store, copy)
