@@ -31,16 +31,12 @@ def open_run(run: Path, resolved: dict[str, Any], morphable: bytes, *, resume: b
     """Make the run's folder, or check that it is the one to go on with."""
     before = read_run(run)
     if resume and before is not None:
-        for key in ("config", "split"):
-            if changed := _changed(before[key], resolved[key], key):
-                raise ConfigError(
-                    f"{run}: was begun with another {key} ({', '.join(changed)}); resume with the same version of the "
-                    "program, preset and settings"
-                )
+        _refuse_change("config", before, resolved, run)
         for key in ("stores", "val_stores"):
             if [store["digest"] for store in before.get(key, ())] != [store["digest"] for store in resolved[key]]:
                 others = ", ".join(store["path"] for store in before.get(key, ())) or "none"
                 raise ConfigError(f"{run}: was begun with other stores ({key}: {others})")
+        _refuse_change("split", before, resolved, run)
         if not (run / "state" / "last.ckpt").is_file() and _rounds(run) > 1:
             # After the first round alone it may have been killed before it wrote one.
             raise PifaError(f"{run}: has no state to go on with any more; --overwrite trains it anew")
@@ -61,6 +57,14 @@ def open_run(run: Path, resolved: dict[str, Any], morphable: bytes, *, resume: b
     if run.exists():
         shutil.rmtree(run)
     new.rename(run)
+
+
+def _refuse_change(key: str, before: dict[str, Any], resolved: dict[str, Any], run: Path) -> None:
+    if changed := _changed(before[key], resolved[key], key):
+        raise ConfigError(
+            f"{run}: was begun with another {key} ({', '.join(changed)}); resume with the same version of the program, "
+            "preset and settings"
+        )
 
 
 def _changed(before: object, now: object, name: str) -> list[str]:
