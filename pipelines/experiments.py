@@ -23,12 +23,13 @@ import torch
 
 from pifa_data.boxes import square_of
 from pifa_data.errors import PifaError
-from pifa_data.schemes import correspondence, get_scheme
+from pifa_data.schemes import get_scheme
 from pifa_data.store import Store
 from pifa_data.version import VERSION
+from pifa_model.breakdowns import at_points
 from pifa_model.checkpoint import load_checkpoint
 from pifa_model.config import Config, load_config
-from pifa_model.metrics import Truth, face_errors, normaliser, point_errors
+from pifa_model.metrics import Truth, face_errors, mean_of_each, point_errors
 from pifa_model.network import Network
 from pifa_model.shape import Landmarks
 from pifa_model.store_rows import StoreRows
@@ -85,8 +86,8 @@ def run_variant(name: str, seed: int, plan: Plan) -> dict[str, Any]:
         OSError: no space, or no right to write.
     """
     file = plan.out / f"{name}-{seed}.json"
-    data = StoreRows(Store(plan.store))
-    asked = plan.asked(name, seed, data.store.attributes["digest"])
+    store = Store(plan.store)
+    asked = plan.asked(name, seed, store.attributes["digest"])
     if file.exists():
         document = read_results(file)
         if document["asked"] != asked:
@@ -97,6 +98,7 @@ def run_variant(name: str, seed: int, plan: Plan) -> dict[str, Any]:
             )
         return document
     _check_settings(name, plan)
+    data = StoreRows(store)
     settings = (*asked["settings"], f"training.seed={seed}", "training.split_seed=0")
     config = within_budget(plan.preset, settings, asked["budget"], data)
     if len(split_of(data, config).val_subjects) < 2:
@@ -225,24 +227,16 @@ def last_errors(network: Network, landmarks: Landmarks, data: StoreRows, held_ou
         initial.append(landmarks(network.initial.expand_as(params), marching).cpu().numpy())
     unknown = {"boxes": np.full((len(rows), 4), np.nan), "yaw": np.full(len(rows), np.nan)}
     truth = Truth(labels.landmarks, labels.visibility, **unknown)
-    errors = point_errors(np.concatenate(last), truth)
+    predicted = np.concatenate(last)
     sides = np.array([square_of(box, data.grow, data.size).side for box in data.boxes[rows].astype(np.float64)])
-    distance = normaliser(truth, "interocular", scheme)
     found = {
         "initial": face_errors(np.concatenate(initial), truth, "tight", scheme),
-        "interocular": 100 * mean_by_row(errors) / distance,
-        "pixels": mean_by_row(errors) * sides / data.size,
+        "interocular": face_errors(predicted, truth, "interocular", scheme),
+        "pixels": mean_of_each(point_errors(predicted, truth)) * sides / data.size,
     }
-    inner = np.array(correspondence("ibug51", scheme.name))
-    if (inner >= 0).all():
-        found["interocular_51"] = 100 * mean_by_row(errors[:, inner]) / distance
+    if (inner := at_points(predicted, truth, scheme, "ibug51")) is not None:
+        found["interocular_51"] = inner
     return found
-
-
-def mean_by_row(values: np.ndarray) -> np.ndarray:
-    """Mean of the numbers in each row of ``(N, L)``; NaN where there is none."""
-    known = np.isfinite(values)
-    return np.where(known, values, 0).sum(1) / np.where(known.any(1), known.sum(1), np.nan)
 
 
 def rounded(value: Any) -> Any:
