@@ -32,7 +32,16 @@ from pipelines.paper_tables import TABLES, PaperTable
 
 log = logging.getLogger("pifa.paper")
 
-MEASURES = {"nme": "nme", "blocks": "nme_per_block", "pixels": "mape", "interocular": "nme_interocular"}
+Runs = dict[str, list[dict[str, Any]]]
+"""A table's rows → the results of each seed."""
+
+MEASURES = {
+    "nme": "nme",
+    "methods": "nme",
+    "blocks": "nme_per_block",
+    "pixels": "mape",
+    "interocular": "nme_interocular",
+}
 """What `pifa eval` calls the number of a table that test sources are measured for."""
 
 
@@ -59,7 +68,7 @@ def run_paper(name: str, plan: Plan, *, seeds: int = 1, tests: tuple[str, ...] =
     ):
         raise PifaError(f"--preset {plan.preset}: {name} regroups six blocks of two convolutions, it has others")
     plan.out.mkdir(parents=True, exist_ok=True)
-    runs: dict[str, list[dict[str, Any]]] = {}
+    runs: Runs = {}
     elsewhere: dict[str, dict[str, list[float]]] = {}
     named: dict[str, str] = {}
     for seed in range(seeds):
@@ -73,8 +82,7 @@ def run_paper(name: str, plan: Plan, *, seeds: int = 1, tests: tuple[str, ...] =
                 if named.setdefault(column, one) != one:
                     raise PifaError(f"--test {one} and {named[column]}: have one name, {column}; measure one at a time")
                 elsewhere.setdefault(column, {}).setdefault(row, []).append(values[MEASURES[table.measure]])
-    first = next(iter(runs.values()))
-    people = np.array(first[0]["people"])
+    _, people = first_row(runs)
     return {
         "table": name,
         "title": table.title,
@@ -88,7 +96,7 @@ def run_paper(name: str, plan: Plan, *, seeds: int = 1, tests: tuple[str, ...] =
             "settings": list(plan.settings),
             "budget": plan.budget,
             "seeds": list(range(seeds)),
-            "values": SHOWN[table.measure](table, runs),
+            "values": SHOWN[table.measure](runs),
             "made": sorted(
                 {f"{run['made']['date']}, {run['made']['processor']}" for some in runs.values() for run in some}
             ),
@@ -102,6 +110,7 @@ def run_paper(name: str, plan: Plan, *, seeds: int = 1, tests: tuple[str, ...] =
 
 MEASURED = {
     "nme": "NME % of the tight box",
+    "methods": "NME % of the tight box",
     "blocks": "NME % of the tight box",
     "noise": "NME % of the tight box",
     "pixels": "mean error of visible landmarks in pixels of the photo",
@@ -155,11 +164,16 @@ def mean(values: list[Any]) -> Any:
     return np.mean(np.array(values, np.float64), axis=0).tolist()
 
 
-def compared(runs: dict[str, list[dict[str, Any]]], key: str, index: int | None) -> dict[str, Any]:
+def first_row(runs: Runs) -> tuple[list[dict[str, Any]], np.ndarray]:
+    """The runs that others are compared with, and whose face each is that all were measured on."""
+    base = next(iter(runs.values()))
+    return base, np.array(base[0]["people"])
+
+
+def compared(runs: Runs, key: str, index: int | None) -> dict[str, Any]:
     """Each row's number with its interval and seeds, and its difference to the first row on the same faces."""
     found: dict[str, Any] = {}
-    base = next(iter(runs.values()))
-    people = np.array(base[0]["people"])
+    base, people = first_row(runs)
     for row, some in runs.items():
         if some[0]["rows"] != base[0]["rows"]:
             raise PifaError(f"{row}: was measured on other faces; use the same settings for all")
@@ -176,17 +190,17 @@ def compared(runs: dict[str, list[dict[str, Any]]], key: str, index: int | None)
     return found
 
 
-def _nme(table: PaperTable, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    found = compared(runs, "errors", -1)
-    if table.where == "Table 2":
-        base = next(iter(runs.values()))
-        found["Mean face, where the box is"] = interval(faces(base, "initial"), np.array(base[0]["people"]))
-    return found
+def _nme(runs: Runs) -> dict[str, Any]:
+    return compared(runs, "errors", -1)
 
 
-def _blocks(table: PaperTable, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    base = next(iter(runs.values()))
-    people = np.array(base[0]["people"])
+def _methods(runs: Runs) -> dict[str, Any]:
+    base, people = first_row(runs)
+    return _nme(runs) | {"Mean face, where the box is": interval(faces(base, "initial"), people)}
+
+
+def _blocks(runs: Runs) -> dict[str, Any]:
+    base, people = first_row(runs)
     count = len(base[0]["errors"])
     found: dict[str, Any] = {"Initial": interval(faces(base, "initial"), people)}
     found["blocks"] = [interval(faces(base, "errors", index), people) for index in range(count)]
@@ -195,23 +209,22 @@ def _blocks(table: PaperTable, runs: dict[str, list[dict[str, Any]]]) -> dict[st
     return found
 
 
-def _pixels(table: PaperTable, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def _pixels(runs: Runs) -> dict[str, Any]:
     return compared(runs, "pixels", None)
 
 
-def _interocular(table: PaperTable, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def _interocular(runs: Runs) -> dict[str, Any]:
     found = compared(runs, "interocular", None)
-    base = next(iter(runs.values()))
+    base, people = first_row(runs)
     for points, key in ((68, "interocular"), (51, "interocular_51")):
         if key in base[0]:
             errors = [faces([run], key) for run in base]
             failed = [np.where(np.isfinite(values), 100.0 * (values > THRESHOLD), np.nan) for values in errors]
-            people = np.array(base[0]["people"])
             found[f"Failure rate above 8 %, {points} points"] = interval(np.mean(failed, axis=0), people)
     return found
 
 
-def _filters(table: PaperTable, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def _filters(runs: Runs) -> dict[str, Any]:
     """Mean absolute weights of each block; beside them those that training began with, which differ by block alone."""
     found: dict[str, Any] = {}
     for row, some in runs.items():
@@ -248,9 +261,8 @@ def none_for_nan(values: Any) -> Any:
     return values if np.isfinite(values) else None
 
 
-def _noise(table: PaperTable, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    base = next(iter(runs.values()))
-    people = np.array(base[0]["people"])
+def _noise(runs: Runs) -> dict[str, Any]:
+    base, people = first_row(runs)
     clean = faces(base, "errors", -1)
     noisy = [faces(base, "noise", index) for index in range(len(base[0]["noise"]))]
     return {
@@ -263,7 +275,7 @@ def _noise(table: PaperTable, runs: dict[str, list[dict[str, Any]]]) -> dict[str
 SHARE = "Time to the cascade's last error ÷ the cascade's time, each seed"
 
 
-def _time(table: PaperTable, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def _time(runs: Runs) -> dict[str, Any]:
     """Each row's error and time; and when the runs end to end were first as good as the cascade is at its end."""
     found = compared(runs, "errors", -1)
     # A processor's seconds are those of the work however busy the machine was; a GPU's are only told by the clock.
@@ -286,8 +298,9 @@ def _time(table: PaperTable, runs: dict[str, list[dict[str, Any]]]) -> dict[str,
     return found
 
 
-SHOWN: dict[str, Callable[[PaperTable, dict[str, list[dict[str, Any]]]], dict[str, Any]]] = {
+SHOWN: dict[str, Callable[[Runs], dict[str, Any]]] = {
     "nme": _nme,
+    "methods": _methods,
     "blocks": _blocks,
     "pixels": _pixels,
     "interocular": _interocular,

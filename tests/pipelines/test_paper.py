@@ -235,9 +235,9 @@ def test_time_is_counted_to_the_cascade_s_last_error() -> None:
         "cascade": [made_up([5, 5, 5, 5], [9, 7, 6, 5], [10, 20, 30, 40])],
     }
     # The half run is at 4, below the cascade's 5, after 16 of its 40 seconds; the whole one only after 30.
-    assert paper._time(TABLES["training-time"], runs)[paper.SHARE] == [0.4]
+    assert paper._time(runs)[paper.SHARE] == [0.4]
     runs["half"], runs["whole"] = [made_up([9] * 4, [9], [1])], [made_up([9] * 4, [9], [1])]
-    assert paper._time(TABLES["training-time"], runs)[paper.SHARE] == [None]
+    assert paper._time(runs)[paper.SHARE] == [None]
 
 
 @pytest.mark.parametrize(
