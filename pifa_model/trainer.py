@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import math
-import pickle
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -38,12 +37,16 @@ from pifa_model.network import Network
 from pifa_model.optimizer import make_optimizer
 from pifa_model.ranks import Ranks, equalise, gather, mean_of_ranks
 from pifa_model.rows import Rows
+from pifa_model.run_state import read_state, write_state
 from pifa_model.shape import Landmarks
 from pifa_model.stages import Stage, learning_rate_factor, stages_of
 from pifa_model.transfer import on_device
 from pifa_model.validation import HeldOut
 
 LIGHTNING_PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+
+
+CURE = "the checkpoints of the round before are kept; try a smaller optimizer.learning_rate"
 
 
 class NotFiniteError(PifaError):
@@ -225,10 +228,7 @@ class AlignmentModule(lightning.LightningModule):
         value = float(loss)
         if not math.isfinite(value):
             where = self._data.describe(np.concatenate(gather(rows)))
-            raise NotFiniteError(
-                f"the loss is {value} at step {step}, {where}; the checkpoints of the round before are kept; try a "
-                "smaller optimizer.learning_rate"
-            )
+            raise NotFiniteError(f"the loss is {value} at step {step}, {where}; {CURE}")
         self._sum, self._count = self._sum + value, self._count + 1
         self._advance(1, f"loss {self._sum / self._count:.3f}")
 
@@ -265,7 +265,7 @@ class AlignmentModule(lightning.LightningModule):
         if self.global_rank == 0:
             try:
                 over = self._report(report, kept)
-                self._save(self._stage.stop if over else self.step)
+                write_state(self._state_file, self._state(self._stage.stop if over else self.step))
             except Exception as error:  # the other ranks must not wait for one that is gone
                 failure = error
         over, failed = gather((over, failure is not None))[0]
@@ -284,19 +284,12 @@ class AlignmentModule(lightning.LightningModule):
         """
         tensors = [*self.network.state_dict().values(), *kept.state_dict().values()]
         if not all(gather(all(bool(torch.isfinite(tensor).all()) for tensor in tensors))):
-            raise NotFiniteError(
-                f"weights are no numbers any more after step {self.step}; the checkpoints of the round before are "
-                "kept; try a smaller optimizer.learning_rate"
-            )
+            raise NotFiniteError(f"weights are no numbers any more after step {self.step}; {CURE}")
 
-    def _save(self, step: int) -> None:
-        """Write the state, whole or not at all.
-
-        Raises:
-            PifaError: no space, or no right to write.
-        """
+    def _state(self, step: int) -> dict[str, Any]:
+        """What a run that goes on at a step begins with."""
         scaler = self._scaler()
-        state = {
+        return {
             "step": step,
             "network": self.network.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
@@ -304,17 +297,6 @@ class AlignmentModule(lightning.LightningModule):
             "schedule": self.trainer.lr_scheduler_configs[0].scheduler.state_dict(),
             "scaler": None if scaler is None else scaler.state_dict(),
         }
-        temporary = self._state_file.with_suffix(".partial")
-        try:
-            self._state_file.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(state, temporary)
-            temporary.replace(self._state_file)
-        except (OSError, RuntimeError) as error:  # PyTorch's writer has no error of its own for a full disk
-            temporary.unlink(missing_ok=True)
-            raise PifaError(
-                f"{self._state_file}: can't be written ({error}); what was finished is kept: make room and go on with "
-                "--resume"
-            ) from error
 
     def _scaler(self) -> Any:
         """What keeps float16's gradients in range; None of other arithmetic."""
@@ -353,23 +335,6 @@ class _Round:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return islice(self._feed, self._steps)
-
-
-def read_state(path: Path) -> dict[str, Any]:
-    """What ``AlignmentModule`` wrote to go on with.
-
-    Raises:
-        PifaError: it can't be read, or is something else.
-    """
-    try:
-        # Plain tensors and numbers only: a run folder from somebody else can't bring code along.
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise PifaError(f"{path}: can't be read ({type(error).__name__}); --overwrite trains anew") from error
-    wanted = {"step", "network", "average", "optimizer", "schedule", "scaler"}
-    if not isinstance(state, dict) or not wanted <= state.keys():
-        raise PifaError(f"{path}: not the state of a run of this version; --overwrite trains anew")
-    return state
 
 
 def launcher_of(ranks: Ranks) -> list[Any]:

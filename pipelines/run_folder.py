@@ -110,9 +110,7 @@ class RunLog:
     @property
     def best(self) -> float | None:
         """Smallest error, of a cascade in its last stage: before, its last blocks were not trained."""
-        rows = [row for row in self._rows if row["stage"] == self._rows[-1]["stage"]]
-        values = [float(row[self._last_block(row)]) for row in rows if self._last_block(row)]
-        return min((value for value in values if math.isfinite(value)), default=None)
+        return min(filter(math.isfinite, self._errors(self._rows[-1]["stage"])), default=None) if self._rows else None
 
     def close(self) -> None:
         """Close what is written bit by bit."""
@@ -158,10 +156,12 @@ class RunLog:
 
     def _waited(self, stage: int) -> int:
         """Rounds of a stage since its best one."""
-        values = [
-            float(row[last]) for row in self._rows if row["stage"] == str(stage) and (last := self._last_block(row))
-        ]
+        values = self._errors(str(stage))
         return len(values) - 1 - int(np.nanargmin(values)) if np.isfinite(values).any() else 0
+
+    def _errors(self, stage: str) -> list[float]:
+        """Validation errors of a stage's last block, round by round; none without validation."""
+        return [float(row[last]) for row in self._rows if row["stage"] == stage and (last := self._last_block(row))]
 
     @staticmethod
     def _last_block(row: dict[str, str]) -> str:
