@@ -23,7 +23,6 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -36,20 +35,17 @@ from numcodecs import blosc
 from timing import in_turns
 from torch import Tensor, nn
 
-from pifa_data.schemes import get_scheme
 from pifa_data.store import Store
 from pifa_model import store_rows
 from pifa_model.augmentation import augment
 from pifa_model.batches import TrainingStream
 from pifa_model.chunks import PictureChunks
 from pifa_model.config import load_config
-from pifa_model.losses import AlignmentLoss, parameter_weights
-from pifa_model.network import Network
 from pifa_model.optimizer import make_optimizer
 from pifa_model.shape import Landmarks
-from pifa_model.statistics import measure_params
 from pifa_model.store_rows import StoreRows
 from pifa_model.transfer import on_device
+from pipelines.train import new_network
 
 BATCH = 32
 
@@ -60,9 +56,9 @@ def stream_of(data: StoreRows, share: float = 1.0) -> TrainingStream:
     return TrainingStream(data, data.rows_of(faces), BATCH, seed=0, mirror=0.5)
 
 
-def read_epoch(stream: TrainingStream) -> int:
-    """Returns how many crops."""
-    return sum(len(batch.rows) for batch in stream.read(0, stream.steps_per_epoch))
+def read_epoch(stream: TrainingStream) -> None:
+    for _ in stream.read(0, stream.steps_per_epoch):
+        pass
 
 
 def reading(store: str, repeats: int) -> dict[str, float]:
@@ -72,31 +68,24 @@ def reading(store: str, repeats: int) -> dict[str, float]:
     encoded = [data._chunks._encoded(number).copy() for number in range(min(40, data.pictures // length))]
     out = np.empty((length, *data._pictures.shape[1:]), np.uint8)
 
-    def by_zarr() -> int:
+    def by_zarr() -> None:
         unknown, one = (
             patch.object(PictureChunks, "read", lambda *_: None),
             patch.object(store_rows, "LOCAL_AT_ONCE", 1),
         )
         with unknown, one:
-            return read_epoch(stream)
+            read_epoch(stream)
 
-    def decompress() -> int:
+    def decompress() -> None:
         for chunk in encoded:
             blosc.decompress(chunk, out)
-        return len(encoded) * length
 
-    works: dict[str, Callable[[], int]] = {
-        "stream": lambda: read_epoch(stream),
-        "zarr": by_zarr,
-        "decompress": decompress,
-    }
-    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
-    for _ in range(repeats + 1):
-        for name, work in works.items():
-            clock, processor = time.perf_counter(), time.process_time()
-            count = work()
-            rates[name].append((count / (time.perf_counter() - clock), count / (time.process_time() - processor)))
-    turns = {name: np.array(values[1:]) for name, values in rates.items()}
+    crops = stream.steps_per_epoch * BATCH
+    counts = {"stream": crops, "zarr": crops, "decompress": len(encoded) * length}
+    works = {"stream": lambda: read_epoch(stream), "zarr": by_zarr, "decompress": decompress}
+    # Of the clock and of the processor.
+    times = in_turns(works, repeats, lambda: np.array([time.perf_counter(), time.process_time()]))
+    turns = {name: counts[name] / seconds for name, seconds in times.items()}
     found = {}
     for name, values in turns.items():
         found[f"{name}_a_second"], found[f"{name}_a_processor_second"] = np.median(values, axis=0).tolist()
@@ -116,15 +105,10 @@ def peak_megabytes(store: str, share: float) -> float:
 def feeding(store: str, preset: str, device: torch.device, steps: int, repeats: int) -> dict[str, float]:
     config = load_config(preset, (f"training.batch_size={BATCH}",))
     data = StoreRows(Store(store))
-    model, scheme = data.store.model, data.store.attributes["scheme"]
-    torch.manual_seed(0)
-    network = Network(config.network, model, data.size, len(get_scheme(scheme)))
-    statistics = measure_params(lambda: data.params_by_blocks(np.flatnonzero(data.valid)))
-    network.initial.copy_(torch.from_numpy(statistics.mean))
-    network.step.copy_(torch.from_numpy(np.maximum(statistics.std, 1e-4)))
+    network, loss = new_network(config, data, np.flatnonzero(data.valid))
     network.to(device).train()
-    landmarks = Landmarks(model, scheme).to(device)
-    loss = AlignmentLoss(config.losses, torch.from_numpy(parameter_weights(statistics, model))).to(device)
+    loss.to(device)
+    landmarks = Landmarks(data.store.model, data.store.attributes["scheme"]).to(device)
     optimizer = make_optimizer(config.optimizer, network.parameters())
 
     def step(tensors: dict[str, Any]) -> None:

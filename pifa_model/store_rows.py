@@ -17,9 +17,7 @@ from pifa_data.store import Store
 from pifa_data.store.location import Folder
 from pifa_model.chunks import PictureChunks
 from pifa_model.crops import cut_crops
-from pifa_model.rows import Batch, Labels, Rows
-
-__all__ = ["Batch", "StoreRows"]
+from pifa_model.rows import Labels, Rows
 
 CUT = 16
 """Rows whose crops are cut at a time. A picture takes 0.26 MB as the floats that it is resampled from: 16 at a time

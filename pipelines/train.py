@@ -171,13 +171,7 @@ def run_training(
         log_people.info(
             "%d people to train on, %d held out for validation", len(split.train_subjects), len(split.val_subjects)
         )
-    model, scheme = data.store.model, data.store.attributes["scheme"]
-    torch.manual_seed(config.training.seed)
-    network = Network(config.network, model, data.size, len(get_scheme(scheme)))
-    statistics = measure_params(lambda: data.params_by_blocks(sides.rows))
-    network.initial.copy_(torch.from_numpy(statistics.mean))
-    network.step.copy_(torch.from_numpy(np.maximum(statistics.std, 1e-4)))
-    loss = AlignmentLoss(config.losses, torch.from_numpy(parameter_weights(statistics, model)))
+    network, loss = new_network(config, data, sides.rows)
     stream = TrainingStream(data, sides.rows, config.training.batch_size, config.training.seed, config.training.mirror)
     stream.of_rank(0, ranks.world)  # or a batch has no equal parts
 
@@ -209,7 +203,7 @@ def run_training(
         module = AlignmentModule(
             config,
             network,
-            Landmarks(model, scheme),
+            Landmarks(data.store.model, data.store.attributes["scheme"]),
             loss,
             stream,
             data,
@@ -227,6 +221,17 @@ def run_training(
     if log is None:
         return None
     return TrainSummary(run, log.step, log.best, time.perf_counter() - start)
+
+
+def new_network(config: Config, data: Rows, rows: np.ndarray) -> tuple[Network, AlignmentLoss]:
+    """A network as training begins with it, random by ``training.seed``, and its loss; both are scaled to ``rows``."""
+    model = data.store.model
+    torch.manual_seed(config.training.seed)
+    network = Network(config.network, model, data.size, len(get_scheme(data.store.attributes["scheme"])))
+    statistics = measure_params(lambda: data.params_by_blocks(rows))
+    network.initial.copy_(torch.from_numpy(statistics.mean))
+    network.step.copy_(torch.from_numpy(np.maximum(statistics.std, 1e-4)))
+    return network, AlignmentLoss(config.losses, torch.from_numpy(parameter_weights(statistics, model)))
 
 
 def validation_rows(data: Rows, faces: np.ndarray) -> np.ndarray:
