@@ -49,6 +49,21 @@ def screenshot(chromium: str, page: Path, folder: Path, width: int, height: int)
     return picture[..., ::-1].reshape(-1, 3).astype(int)
 
 
+def width_on_a_phone(chromium: str, page: Path, folder: Path) -> int:
+    """How wide a page is in a window of 500 pixels, the narrowest that Chromium opens; more if it scrolls to the side.
+
+    A script put in beside it measures.
+    """
+    measured = folder / "measured.html"
+    text = page.read_text(encoding="utf-8").replace(
+        "default-src 'none'", "default-src 'none'; script-src 'unsafe-inline'"
+    )
+    script = "<script>document.title = 'wide ' + document.documentElement.scrollWidth</script></body>"
+    measured.write_text(text.replace("</body>", script), encoding="utf-8")
+    dom, _ = browse(chromium, measured, folder / "home", "--dump-dom", "--window-size=500,900", "--hide-scrollbars")
+    return int(dom.split("<title>wide ", 1)[1].split("</title>", 1)[0])
+
+
 def coloured(pixels: np.ndarray, colour: tuple[int, int, int]) -> int:
     """How many pixels have about that colour."""
     return int((abs(pixels - colour) < 20).all(1).sum())

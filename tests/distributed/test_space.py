@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 from command_line import QUICK, good, pifa
 from crashing import run_tasks_here
+from disks import resize, small_disk
 from rights import read_only
 from soundness import check_finished, check_never_wrong
 
@@ -24,18 +24,11 @@ def refused(*arguments: Any) -> str:
     return result.output
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+@pytest.fixture(name="small_disk")
+def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of a megabyte, which takes about half of the shards."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True, check=False)
-    if mount.returncode != 0:
-        pytest.skip("may not mount a small disk: " + mount.stderr.decode().strip())
-    try:
+    with small_disk(tmp_path, "1m") as disk:
         yield disk
-    finally:
-        subprocess.run(["umount", disk], check=True)
 
 
 def test_a_full_disk(source: Path, options: list[str], digest: str, threads: str, small_disk: Path) -> None:
@@ -47,7 +40,7 @@ def test_a_full_disk(source: Path, options: list[str], digest: str, threads: str
     assert "--resume" in line
     assert check_never_wrong(store, digest) == "some shards"
     finished = {p: p.stat().st_mtime_ns for p in store.glob("manifest/*.json")}
-    subprocess.run(["mount", "-o", "remount,size=4m", small_disk], check=True)
+    resize(small_disk, "4m")
     good(*command, "--resume")
     assert {p: p.stat().st_mtime_ns for p in finished} == finished
     check_finished(store, digest)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import pifa
+from disks import resize, small_disk
 from safetensors.torch import load_file
 
 from pifa_data.build import PrepConfig
@@ -158,18 +158,11 @@ def test_curves_for_tensorboard_are_those_of_the_table(small_store: Path, tmp_pa
     assert {"loss/train", "learning_rate", "val_nme/block1"} <= set(events.Tags()["scalars"])
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+@pytest.fixture(name="small_disk")
+def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk that takes a few checkpoints and no more."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", disk], capture_output=True, check=False)
-    if mount.returncode != 0:
-        pytest.skip("may not mount a small disk: " + mount.stderr.decode().strip())
-    try:
+    with small_disk(tmp_path, "4m") as disk:
         yield disk
-    finally:
-        subprocess.run(["umount", "--lazy", disk], check=True)  # an error that is looked at may hold a file open
 
 
 def test_no_space_left_is_one_line_and_nothing_finished_is_lost(
@@ -182,14 +175,14 @@ def test_no_space_left_is_one_line_and_nothing_finished_is_lost(
     taken = sum(path.stat().st_size for path in (tmp_path / "whole").rglob("*") if path.is_file())
     kept = (tmp_path / "whole" / "checkpoints" / "step-0000002.safetensors").stat().st_size
     # Room for all but the last checkpoint.
-    subprocess.run(["mount", "-o", f"remount,size={(taken - kept) // 4096 * 4096}", small_disk], check=True)
+    resize(small_disk, (taken - kept) // 4096 * 4096)
     result = pifa("train", small_store, "--out", run, *options)
     assert result.exit_code == 1
     assert "can't be written" in result.output
     assert result.output.rstrip().count("\n") <= 1, "the line about people, and one about the disk"
     header = read_header(run / "last.safetensors")
     assert header.training["step"] >= 2
-    subprocess.run(["mount", "-o", "remount,size=16m", small_disk], check=True)
+    resize(small_disk, "16m")
     result = pifa("train", small_store, "--out", run, *options, "--resume")
     assert result.exit_code == 0, result.output
     expected, found = load_file(tmp_path / "whole" / "last.safetensors"), load_file(run / "last.safetensors")
