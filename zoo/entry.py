@@ -19,6 +19,11 @@ from zoo.documents import Document
 WEIGHTS = "weights.safetensors"
 CONFIG = "config.json"
 CARD = "card.md"
+PAGE = "card.html"
+SIGNATURE = f"{WEIGHTS}.sig"
+
+RESERVED = frozenset({"index.json", "signatures"})
+"""What stands beside the entries' folders in a registry."""
 
 # A bound on what one entry can make a reader download: 16 GiB, far above any checkpoint of this project.
 MAX_FILE_BYTES = 2**34
@@ -34,6 +39,10 @@ FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 # One line of text that is safe to print on a terminal.
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+
+# Where else a version's files are: the address of a folder with them. Never file://: an index from elsewhere does not
+# choose what is read on this machine.
+Mirror = Annotated[str, StringConstraints(max_length=2000, pattern=r"^(?:https?|s3|hf)://[^\x00-\x20\x7f-\x9f]+$")]
 
 
 def version_key(version: str) -> tuple[int, int, int]:
@@ -90,6 +99,13 @@ class Morphable(Document):
     where: Text | None = None
 
 
+class Picture(Document):
+    """A picture of an entry's card: one of its files (PNG or JPEG), and what it shows."""
+
+    file: FileName
+    caption: Text
+
+
 class Entry(Document):
     """One published version of one checkpoint; never changes after publication, but for ``yanked``."""
 
@@ -98,6 +114,7 @@ class Entry(Document):
     created: dt.date
     files: tuple[FileEntry, ...] = Field(max_length=64)
     preset: Text
+    architecture: Text | None = None
     scheme: Text
     landmark_kind: Literal["2d", "3d"]
     morphable: Morphable
@@ -109,7 +126,8 @@ class Entry(Document):
     licence: Text | None = None
     source_commit: Text | None = None
     min_pifa: Version | None = None
-    mirrors: tuple[Text, ...] = ()
+    mirrors: tuple[Mirror, ...] = Field(default=(), max_length=16)
+    pictures: tuple[Picture, ...] = ()
     yanked: Text | None = None
 
     @model_validator(mode="after")
@@ -119,8 +137,10 @@ class Entry(Document):
             raise ValueError("files: two have the same name")
         if missing := {WEIGHTS, CONFIG} - set(names):
             raise ValueError(f"files: {', '.join(sorted(missing))} missing")
-        if self.name == "index.json":
-            raise ValueError("name: index.json is the index's own")
+        if self.name in RESERVED:
+            raise ValueError(f"name: {self.name} is the registry's own")
+        if unlisted := {picture.file for picture in self.pictures} - set(names):
+            raise ValueError(f"pictures: {', '.join(sorted(unlisted))} not among the files")
         return self
 
     @property
@@ -134,11 +154,12 @@ class Entry(Document):
 
 
 class Index(Document):
-    """A registry's ``index.json``: ``serial`` grows by one with every change."""
+    """A registry's ``index.json``: ``serial`` grows by one with every change; nobody trusts it after ``expires``."""
 
     schema_version: Literal[1] = 1
     serial: int = Field(ge=0, le=2**53)
     updated: AwareDatetime
+    expires: AwareDatetime | None = None
     entries: tuple[Entry, ...] = ()
 
     @model_validator(mode="after")
