@@ -32,13 +32,12 @@ _REDIRECTS = {301, 302, 303, 307, 308}
 
 
 class WebBackend:
-    """The address of a folder on a web server; ``headers`` go to its own host alone."""
+    """The address of a folder on a web server."""
 
     folder = None
 
-    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, url: str) -> None:
         self.url = url
-        self._headers = dict(headers or {})
         self._session: requests.Session | None = None
 
     def where(self, path: str) -> str:
@@ -51,25 +50,47 @@ class WebBackend:
     @contextmanager
     def open(self, path: str, start: int = 0) -> Iterator[Opened]:
         where = self.where(path)
-        response = self._get(where, start)
+        response = self._get(path, start)
         try:
             if start and (response.status_code == 416 or _first_byte(response) not in (None, start)):
                 response.close()  # the part is as long as the file or longer, or the server gave another part
-                response = self._get(where, 0)
+                response = self._get(path, 0)
             first = _first_byte(response) or 0
             yield Opened(cast(BinaryIO, _Body(response, where)), first, _whole_size(response))
         finally:
             response.close()
 
-    def _get(self, where: str, start: int) -> requests.Response:
+    def _address(self, path: str) -> str:
+        """What is asked for to get a file; messages have it under the name `where`."""
+        return self.where(path)
 
-        url, home = where, urlsplit(where).netloc
+    def _credentials(self) -> Mapping[str, str]:
+        """Headers that say who is asking. They go to the registry's own host alone, wherever it redirects to."""
+        return {}
+
+    def _fault(self, response: requests.Response, where: str) -> RegistryError:
+        """What a reply means that doesn't bring the file."""
+        status, found = response.status_code, f"{response.status_code} {_safe(response.reason or '')}".strip()
+        if status in (404, 410):
+            return MissingFileError(
+                f"{where}: expected a file, found none ({found}); correct --registry, or tell the registry's publisher"
+            )
+        if status in _PASSING:
+            return UnreachableError(
+                f"{where}: expected the file, found {found}; try again later", _seconds(response.headers)
+            )
+        cure = "check that you may read it" if status in (401, 403, 407) else "check the address"
+        return RegistryError(f"{where}: expected the file, found {found}; {cure}")
+
+    def _get(self, path: str, start: int) -> requests.Response:
+        where, url = self.where(path), self._address(path)
+        home = urlsplit(url).netloc
         for _ in range(MAX_REDIRECTS + 1):
             with _plain_errors(where):
                 response = self._send(url, start, own=urlsplit(url).netloc == home)
             target = response.headers.get("Location")
             if response.status_code not in _REDIRECTS or target is None:
-                return _checked(response, where, start)
+                return self._checked(response, where, start)
             response.close()
             before, url = url, urljoin(url, target)
             scheme = urlsplit(url).scheme
@@ -80,6 +101,19 @@ class WebBackend:
                 )
         raise RegistryError(f"{where}: expected a file, found more than {MAX_REDIRECTS} redirects; tell its publisher")
 
+    def _checked(self, response: requests.Response, where: str, start: int) -> requests.Response:
+        status, encoding = response.status_code, response.headers.get("Content-Encoding", "identity")
+        if status in (200, 206) and encoding.lower() != "identity":
+            response.close()
+            raise RegistryError(
+                f"{where}: expected the file as it is, found a reply compressed by {_safe(encoding)}; "
+                "the server must send it uncompressed"
+            )
+        if status == 200 or (start and status in (206, 416)):
+            return response
+        response.close()
+        raise self._fault(response, where)
+
     def _send(self, url: str, start: int, own: bool) -> requests.Response:
         import requests
 
@@ -88,11 +122,22 @@ class WebBackend:
             if os.environ.get("SSL_CERT_FILE") and not os.environ.get("REQUESTS_CA_BUNDLE"):
                 self._session.verify = os.environ["SSL_CERT_FILE"]
         # As it is: a compressed reply would be a bomb's way in, and weights do not get smaller.
-        headers = {"User-Agent": "pifa", "Accept-Encoding": "identity", **(self._headers if own else {})}
+        headers = {"User-Agent": "pifa", "Accept-Encoding": "identity"}
         if start:
             headers["Range"] = f"bytes={start}-"
+        credentials = self._credentials() if own else {}
+
+        def signed(request: requests.PreparedRequest) -> requests.PreparedRequest:
+            request.headers.update(credentials)
+            return request
+
         return self._session.get(
-            url, headers=headers, stream=True, allow_redirects=False, timeout=(CONNECT_SECONDS, READ_SECONDS)
+            url,
+            headers=headers,
+            auth=signed if credentials else None,  # as headers they would lose against those of a .netrc
+            stream=True,
+            allow_redirects=False,
+            timeout=(CONNECT_SECONDS, READ_SECONDS),
         )
 
 
@@ -108,30 +153,6 @@ class _Body:
             if size < 0:
                 return cast(bytes, self._raw.read(decode_content=False))
             return cast(bytes, self._raw.read1(size, decode_content=False))
-
-
-def _checked(response: requests.Response, where: str, start: int) -> requests.Response:
-    status, encoding = response.status_code, response.headers.get("Content-Encoding", "identity")
-    found = f"{status} {_safe(response.reason or '')}".strip()
-    if status in (200, 206) and encoding.lower() != "identity":
-        response.close()
-        raise RegistryError(
-            f"{where}: expected the file as it is, found a reply compressed by {_safe(encoding)}; "
-            "the server must send it uncompressed"
-        )
-    if status == 200 or (start and status in (206, 416)):
-        return response
-    response.close()
-    if status in (404, 410):
-        raise MissingFileError(
-            f"{where}: expected a file, found none ({found}); correct --registry, or tell the registry's publisher"
-        )
-    if status in _PASSING:
-        raise UnreachableError(
-            f"{where}: expected the file, found {found}; try again later", _seconds(response.headers)
-        )
-    cure = "check that you may read it" if status in (401, 403, 407) else "check the address"
-    raise RegistryError(f"{where}: expected the file, found {found}; {cure}")
 
 
 def _first_byte(response: requests.Response) -> int | None:
