@@ -9,6 +9,10 @@ class RegistryError(ZooError):
     """A registry cannot be read or written, or its index is not a registry's index."""
 
 
+class StaleIndexError(RegistryError):
+    """A registry's index has expired, is older than one seen before, or is another under the same serial."""
+
+
 class UnknownEntryError(ZooError):
     """A reference is malformed, or nothing in the registry matches it."""
 
@@ -19,6 +23,10 @@ class CheckpointError(ZooError):
 
 class HashError(ZooError):
     """A file's size or SHA-256 is not what its entry promises."""
+
+
+class SignatureError(ZooError):
+    """Something is not signed by a trusted key, or its signature is damaged or of something else."""
 
 
 class PublishError(ZooError):
