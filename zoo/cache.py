@@ -17,6 +17,7 @@ from zoo.entry import FileEntry, FileName, Sha256
 from zoo.errors import ZooError
 from zoo.storage import write_once
 
+LOCK = ".lock"
 RECORD = "verified.json"
 USED = ".used"
 

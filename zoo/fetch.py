@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from zoo.cache import (
+    LOCK,
     USED,
     Record,
     as_verified,
@@ -29,7 +30,6 @@ from zoo.registry import Registry, file_of, path_of
 from zoo.storage import hash_file, locked, writing
 from zoo.transfer import Advance, download
 
-LOCK = ".lock"
 # Long enough for another process's download of a large checkpoint over a slow line.
 LOCK_SECONDS = 1800.0
 
@@ -40,7 +40,7 @@ def fetch(
     cache: str | os.PathLike[str] | None = None,
     *,
     offline: bool | None = None,
-    advance: Advance = lambda size: None,
+    advance: Advance = lambda there, size: None,
 ) -> Path:
     """Fetch a checkpoint, unless it is in the cache, and give its path there.
 
@@ -53,7 +53,7 @@ def fetch(
         registry_url: see `Registry`.
         cache: folder used instead of ``PIFA_HOME``.
         offline: see `Registry`.
-        advance: told how many bytes of the weights are there while they come.
+        advance: told about the weights; see `Advance`.
 
     Returns:
         The path of ``weights.safetensors``; ``config.json`` lies beside it.
@@ -73,7 +73,7 @@ def fetch(
     return fetch_entry(registry, entry, home, advance)
 
 
-def fetch_entry(registry: Registry, entry: Entry, home: Path, advance: Advance = lambda size: None) -> Path:
+def fetch_entry(registry: Registry, entry: Entry, home: Path, advance: Advance = lambda there, size: None) -> Path:
     """`fetch`, once it is known what."""
     weights, config = file_of(entry, WEIGHTS), file_of(entry, CONFIG)
     folder = checkpoint_folder(home, weights)
@@ -114,8 +114,8 @@ def _bring(registry: Registry, entry: Entry, file: FileEntry, folder: Path, adva
     if _holds(path, file):
         accept(path)
     else:
-        told = advance if file.name == WEIGHTS else lambda size: None
-        download(registry.sources(entry, file.name), file, path, accept=accept, advance=told)
+        told = {"advance": advance} if file.name == WEIGHTS else {}
+        download(registry.sources(entry, file.name), file, path, accept=accept, **told)
     others = read_record(folder).files
     record(folder, Record(files={**others, file.name: as_verified(path, file, signed_by)}))
 
