@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http.client import responses
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import urljoin, urlsplit
 
@@ -27,7 +28,9 @@ MAX_REDIRECTS = 5
 LONGEST_WAIT = 120.0
 """Seconds at most that a server's Retry-After is listened to."""
 
-_PASSING = {408, 425, 429, 500, 502, 503, 504}
+PASSING = {408, 425, 429, 500, 502, 503, 504}
+"""Replies that may be another one later."""
+
 _REDIRECTS = {301, 302, 303, 307, 308}
 
 
@@ -68,17 +71,15 @@ class WebBackend:
         """Headers that say who is asking. They go to the registry's own host alone, wherever it redirects to."""
         return {}
 
-    def _fault(self, response: requests.Response, where: str) -> RegistryError:
+    def _fault(self, status: int, headers: Mapping[str, str], where: str) -> RegistryError:
         """What a reply means that doesn't bring the file."""
-        status, found = response.status_code, f"{response.status_code} {_safe(response.reason or '')}".strip()
+        found = f"{status} {responses.get(status, '')}".strip()
         if status in (404, 410):
             return MissingFileError(
                 f"{where}: expected a file, found none ({found}); correct --registry, or tell the registry's publisher"
             )
-        if status in _PASSING:
-            return UnreachableError(
-                f"{where}: expected the file, found {found}; try again later", _seconds(response.headers)
-            )
+        if status in PASSING:
+            return UnreachableError(f"{where}: expected the file, found {found}; try again later", _seconds(headers))
         cure = "check that you may read it" if status in (401, 403, 407) else "check the address"
         return RegistryError(f"{where}: expected the file, found {found}; {cure}")
 
@@ -96,8 +97,8 @@ class WebBackend:
             scheme = urlsplit(url).scheme
             if scheme not in ("http", "https") or (scheme == "http" and before.startswith("https:")):
                 raise RegistryError(
-                    f"{where}: expected a file, found a redirect to {_safe(url)}; only https, or http from http, is "
-                    "followed: do not use this registry before its publisher explains that"
+                    f"{where}: expected a file, found a redirect to {safe_line(url)}; only https, or http from http, "
+                    "is followed: do not use this registry before its publisher explains that"
                 )
         raise RegistryError(f"{where}: expected a file, found more than {MAX_REDIRECTS} redirects; tell its publisher")
 
@@ -106,13 +107,13 @@ class WebBackend:
         if status in (200, 206) and encoding.lower() != "identity":
             response.close()
             raise RegistryError(
-                f"{where}: expected the file as it is, found a reply compressed by {_safe(encoding)}; "
+                f"{where}: expected the file as it is, found a reply compressed by {safe_line(encoding)}; "
                 "the server must send it uncompressed"
             )
         if status == 200 or (start and status in (206, 416)):
             return response
         response.close()
-        raise self._fault(response, where)
+        raise self._fault(status, response.headers, where)
 
     def _send(self, url: str, start: int, own: bool) -> requests.Response:
         import requests
@@ -205,10 +206,10 @@ def _reason(error: BaseException) -> str:
     """The innermost reason in one line: what wraps it repeats addresses and objects."""
     while isinstance(inner := getattr(error, "reason", None) or (error.args[:1] or (None,))[0], BaseException):
         error = inner
-    text = _safe(str(error))
+    text = safe_line(str(error))
     return re.sub(r"^<[^>]*>: ", "", text) or type(error).__name__
 
 
-def _safe(text: str) -> str:
+def safe_line(text: str) -> str:
     """What a server says, as a line that a terminal can show."""
     return "".join(c if c.isprintable() else "?" for c in text)[:200]
