@@ -84,7 +84,7 @@ def recorded(cache: Path) -> tuple[Trusted, ...]:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_TRUST_BYTES + 1)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ()
     except OSError as error:
         raise ZooError(f"{path}: expected to read it, found {error.strerror or error}; make it readable") from error
