@@ -1,74 +1,65 @@
-"""Changing a registry's index: one writer at a time, and the file is always whole."""
+"""Changing a registry's index: read, change, write if it is still the one that was read, or once more."""
 
-import datetime as dt
-import os
+from __future__ import annotations
+
+import random
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from zoo.documents import dump_json, explain
-from zoo.entry import Entry, Index, version_key
+from zoo.backends import Writer
+from zoo.entry import Entry, Index
 from zoo.errors import PublishError
-from zoo.registry import INDEX, Registry, parse_index
-from zoo.storage import locked, sync_folder, temporary_path, write_new, writing
+from zoo.index import EMPTY, dump_index, following, parse_index
 
-LOCK = ".index.lock"
-LOCK_SECONDS = 60.0
+ATTEMPTS = 50
+PAUSE, LONGEST_PAUSE = 0.05, 2.0
+"""Seconds before the second attempt and between the last: with many publishers most find the index changed."""
 
-# The lock already keeps writers apart; the serial is for file systems that ignore locks (some NFS).
-_ATTEMPTS = 5
+EXPIRY_DAYS = 365
+"""How long a signed index is trusted, unless its publisher says otherwise."""
 
 Change = Callable[[Index], tuple[Entry, ...]]
 
 
-def writable_folder(registry: str | os.PathLike[str]) -> Path:
-    """The folder of a registry that is to be written.
+@dataclass(frozen=True)
+class Signer:
+    """A key to sign with, and for how many days an index signed by it holds."""
+
+    key: Path
+    days: int = EXPIRY_DAYS
+
+
+def read_for_change(writer: Writer, where: str, signer: Signer | None = None) -> tuple[Index, str | None]:
+    """The index as it is, with its tag; one that is signed is changed by those alone who sign it again.
 
     Raises:
-        PublishError: the registry is not a folder on this machine.
+        PublishError: it is signed and there is no signer, or the other way round.
+        SignatureError: it is not signed by the signer's key: somebody else may have changed it.
     """
-    folder = Registry(registry).folder
-    if folder is None:
-        raise PublishError(
-            f"registry {os.fspath(registry)!r}: expected a folder, found a URL; "
-            "publish to a folder and copy it there, index.json last"
-        )
-    return folder
+    data, tag = writer.read_index()
+    if data is None:
+        return EMPTY, tag
+    return parse_index(data, where), tag
 
 
-def update_index(folder: Path, change: Change) -> Index:
+def update_index(writer: Writer, where: str, change: Change, signer: Signer | None = None) -> Index:
     """Replace the index's entries by ``change(index)``, raise its serial by one, and write it.
 
     Raises:
-        PublishError: the index would be refused by its readers, or it keeps changing under the lock.
+        PublishError: the index would be refused by its readers, or it keeps being changed by others.
         ZooError: from ``change``, or the lock stays held.
     """
-    registry = Registry(folder)
-    with locked(folder / LOCK, LOCK_SECONDS):
-        for _ in range(_ATTEMPTS):
-            before = registry.index()
-            after = _next(before, change(before))
-            data = dump_json(after.model_dump(mode="json"))
-            parse_index(data, f"{folder / INDEX}, about to be written")
-            with temporary_path(folder, ".index-") as temporary:
-                write_new(temporary, data)
-                if registry.index().serial != before.serial:
-                    continue
-                with writing(folder / INDEX):
-                    temporary.replace(folder / INDEX)
-                    sync_folder(folder)
-            return after
+    with writer.turn():
+        for attempt in range(ATTEMPTS):
+            before, tag = read_for_change(writer, where, signer)
+            after = following(before, entries=change(before))
+            data = dump_index(after)
+            parse_index(data, f"{where}, about to be written")
+            if writer.swap_index(data, tag):
+                return after
+            time.sleep(random.uniform(0, min(PAUSE * 2**attempt, LONGEST_PAUSE)))
     raise PublishError(
-        f"{folder / INDEX}: changed {_ATTEMPTS} times while it was being changed; "
-        "let one publisher write at a time and publish again"
+        f"{where}: changed {ATTEMPTS} times while it was being changed; let fewer publish at once, and publish again"
     )
-
-
-def _next(before: Index, entries: tuple[Entry, ...]) -> Index:
-    ordered = tuple(sorted(entries, key=lambda entry: (entry.name, version_key(entry.version))))
-    now = dt.datetime.now(dt.UTC).replace(microsecond=0)
-    try:
-        return Index(serial=before.serial + 1, updated=now, entries=ordered)
-    except ValidationError as error:
-        raise PublishError(f"index: {explain(error)}") from error
