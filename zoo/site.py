@@ -14,17 +14,13 @@ from pathlib import Path
 
 from zoo.entry import CARD, Entry
 from zoo.errors import ZooError
-from zoo.registry import Registry
+from zoo.pictures import MAX_PICTURE_BYTES, picture_suffix
+from zoo.registry import BUNDLED, Registry
 from zoo.site_pages import UNNAMED, Checkpoint, VersionPage, checkpoints, list_page
 from zoo.storage import writing
 
 FILES = ".pifa-site"
 """The list of a site's files, by which it is known as one of ours."""
-
-MAX_PICTURE_BYTES = 16 * 2**20
-
-_BUNDLED = Path(__file__).parent / "registry"
-_KINDS = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpg"}
 
 
 def make_site(registry: str | os.PathLike[str], out: Path, address: str | None = None, overwrite: bool = False) -> int:
@@ -67,7 +63,7 @@ def _address(source: Registry) -> str | None:
     if source.folder is None:
         return source.url
     # The path of a folder on this machine is nobody else's business, and of no use to them.
-    return None if source.folder.resolve() == _BUNDLED.resolve() else UNNAMED
+    return None if source.folder.resolve() == BUNDLED.resolve() else UNNAMED
 
 
 def _write_checkpoint(source: Registry, checkpoint: Checkpoint, made: Path, address: str | None) -> None:
@@ -97,10 +93,7 @@ def _copy_pictures(source: Registry, entry: Entry, folder: Path) -> list[str]:
         if file is None or file.size > MAX_PICTURE_BYTES:
             raise ZooError(f"{where}: expected a picture of at most {MAX_PICTURE_BYTES} bytes, found more; shrink it")
         data = source.read(entry, picture.file)
-        ending = next((ending for start, ending in _KINDS.items() if data.startswith(start)), None)
-        if ending is None:
-            raise ZooError(f"{where}: expected a PNG or JPEG picture, found something else; publish it as one of these")
-        names.append(f"picture-{number}.{ending}")
+        names.append(f"picture-{number}{picture_suffix(data, where)}")
         with writing(folder / names[-1]):
             (folder / names[-1]).write_bytes(data)
     return names

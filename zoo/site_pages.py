@@ -10,7 +10,7 @@ from importlib import resources
 from typing import Any
 
 from zoo.card import COLUMNS, KINDS, LIMITS, TRAINING, measured_on
-from zoo.entry import CARD, SIGNATURE, WEIGHTS, Entry, Index, Metric, version_key
+from zoo.entry import CARD, WEIGHTS, Entry, Index, Metric, version_key
 from zoo.page import card_text, section
 from zoo.pages import markdown_html, pifa_version, render
 from zoo.protocol import protocol
@@ -102,7 +102,6 @@ class VersionPage:
             "site_facts.html.j2",
             entry=entry,
             kind=KINDS[entry.landmark_kind],
-            signature=entry.file(SIGNATURE),
             columns=[title for _, title in columns],
             metrics=[_measured(metric, columns) for metric in entry.metrics],
             open=OPEN,
