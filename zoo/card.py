@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pydantic import JsonValue
 
 from zoo.checkpoint import Header
-from zoo.entry import SIGNATURE, WEIGHTS, Entry, Metric
+from zoo.entry import WEIGHTS, Entry, Metric
 from zoo.protocol import protocol
 from zoo.texts import code, link, markdown, plain, size, value
 
@@ -65,7 +65,6 @@ def _what(entry: Entry, header: Header) -> list[str]:
         ("oldest pifa that runs it", entry.min_pifa or "not stated"),
         ("source commit", markdown(entry.source_commit or "not stated")),
         *((code(file.name), f"{size(file.size)}, SHA-256 {code(file.sha256)}") for file in entry.files),
-        *([("signature of the weights", f"{code(SIGNATURE)}, by OpenSSF model signing")] if _signed(entry) else []),
         *(("the same files also at", link(mirror)) for mirror in entry.mirrors),
     ]
     return [
@@ -73,10 +72,6 @@ def _what(entry: Entry, header: Header) -> list[str]:
         "",
         *_table(("property", "value"), rows),
     ]
-
-
-def _signed(entry: Entry) -> bool:
-    return entry.file(SIGNATURE) is not None
 
 
 def _training(entry: Entry, header: Header) -> list[str]:

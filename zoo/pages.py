@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
+from zoo.protocol import normaliser_name
 from zoo.texts import is_link, number, plain, size, value
 
 # A name of a file beside the page.
@@ -22,6 +23,7 @@ def markdown_html(text: str) -> str:
     return str(_markdown().render(text))
 
 
+@functools.cache
 def pifa_version() -> str:
     """The version that makes the pages, or nothing where pifa runs from a copy that was never installed."""
     try:
@@ -41,7 +43,13 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"shown": plain, "number": number, "value": value, "size": size}
+    environment.filters |= {
+        "shown": plain,
+        "number": number,
+        "value": value,
+        "size": size,
+        "normaliser": normaliser_name,
+    }
     environment.tests |= {"link": is_link}
     return environment
 

@@ -10,6 +10,7 @@ NORMALISERS = {
     "box": "√(w·h) of the data set's own box",
     "interocular": "the distance of the outer eye corners",
 }
+_SHORT = {"tight": "tight box", "box": "data set's box", "interocular": "interocular distance"}
 BOXES = {
     "tight": "the box around the labelled points",
     "dataset": "the data set's own",
@@ -28,6 +29,11 @@ LANDMARKS = {
     "3d": "every point one place on the head",
     "2d and 3d": "faces of both kinds, jaw points on the silhouette or fixed to the head",
 }
+
+
+def normaliser_name(name: str) -> str:
+    """A normaliser in two words; its own name where it is another."""
+    return _SHORT.get(name) or plain(name, 24)
 
 
 def protocol(metric: Metric, as_text: Callable[[str], str] = plain) -> list[tuple[str, str]]:

@@ -11,8 +11,9 @@ _LINK = re.compile(r"https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[!#$%&'()*+,./0-9
 
 def plain(text: str, longest: int = 2000) -> str:
     """One line that shows what it holds: no control character, none that turns the writing round, no mile of it."""
-    clean = "".join(c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text)
-    clean = " ".join(clean.split())
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    clean = " ".join(text.split())
     return clean if len(clean) <= longest else f"{clean[:longest]}…"
 
 
