@@ -118,10 +118,12 @@ class HubBackend(HubReader):
 
     def _infos(self, paths: Sequence[str], commit: str) -> dict[str, Any]:
         """What the hub says about those of the files that are there."""
+        from huggingface_hub.hf_api import RepoFile
+
         asked = {self._inside(path): path for path in paths}
         with self._asking(self.url):
             infos = self._api().get_paths_info(self._repo, list(asked), revision=commit)
-        return {asked[info.path]: info for info in infos if info.path in asked}
+        return {asked[info.path]: info for info in infos if isinstance(info, RepoFile) and info.path in asked}
 
     def _tag(self, commit: str) -> str | None:
         info = self._infos([INDEX], commit).get(INDEX)
