@@ -18,10 +18,11 @@ from zoo.backends.web import PASSING, READ_SECONDS, WebBackend, safe_line
 from zoo.errors import OfflineError, RegistryError, UnreachableError
 
 # As huggingface_hub writes such addresses: a slash in a revision is %2F, but for the hub's own refs.
+_NAME = "[A-Za-z0-9_][A-Za-z0-9._-]*"
 _ADDRESS = re.compile(
-    r"hf://(?P<repo>[^/@]+/[^/@]+)"
+    rf"hf://(?P<repo>{_NAME}/{_NAME})"
     r"(?:@(?P<revision>refs/pr/[0-9]+|[^/@]+))?"
-    r"(?P<folder>(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*)/?"
+    rf"(?P<folder>(?:/{_NAME})*)/?"
 )
 _REVISION = re.compile(r"(?!.*(?:\.\.|//))[A-Za-z0-9_][A-Za-z0-9._/-]*")
 _OTHER_KINDS = {"models", "datasets", "spaces", "kernels", "buckets"}
@@ -152,7 +153,7 @@ def _parts(url: str) -> tuple[str, str, str]:
 
     fault = RegistryError(f"registry {url!r}: expected hf://owner/repo[@revision][/folder]; correct --registry")
     match = _ADDRESS.fullmatch(url)
-    if match is None or not match["repo"].isascii():
+    if match is None:
         raise fault
     repo, revision = match["repo"], unquote(match["revision"] or "main")
     if repo.partition("/")[0] in _OTHER_KINDS:
