@@ -23,7 +23,7 @@ MAX_STATE_BYTES = 2**16
 class Seen(Document):
     """The newest index that was seen of a registry."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1]
     serial: int = Field(ge=0, le=2**53)
     sha256: Sha256
     updated: AwareDatetime
@@ -56,7 +56,7 @@ def check_fresh(index: Index, sha256: str, state: Path, where: str, now: dt.date
             _compare(index, sha256, seen, state, where)
             if index.serial == seen.serial:
                 return
-        _write(state, Seen(serial=index.serial, sha256=sha256, updated=index.updated))
+        _write(state, Seen(schema_version=1, serial=index.serial, sha256=sha256, updated=index.updated))
 
 
 def _compare(index: Index, sha256: str, seen: Seen, state: Path, where: str) -> None:

@@ -121,5 +121,5 @@ def _named_key(signature: bytes, keys: Sequence[TrustedKey], where: str, name: s
     if claim.name != name:
         raise SignatureError(f"{where}: expected the signature of {name}, found one of {claim.name[:100]}; {_CURE}")
     if not claim.one_file:
-        raise SignatureError(f"{where}: expected the signature of one file, found one of a folder; {_CURE}")
+        raise SignatureError(f"{where}: expected the signature of one file, found one of several or none; {_CURE}")
     return key
