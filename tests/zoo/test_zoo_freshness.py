@@ -12,7 +12,8 @@ import pytest
 
 from zoo.entry import Index
 from zoo.errors import RegistryError, StaleIndexError, ZooError
-from zoo.freshness import check_fresh
+from zoo.freshness import check_fresh, was_signed_by
+from zoo.keys import TrustedKey
 
 NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 WHERE = "https://example.org/index.json"
@@ -49,6 +50,7 @@ def test_serials_go_up(state: Path) -> None:
             "serial": serial,
             "sha256": sha(serial),
             "updated": "2026-02-28T12:00:00Z",
+            "signed_by": None,
         }
     assert sorted(path.name for path in state.parent.iterdir()) in (["seen.json"], ["seen.json", "seen.json.lock"])
 
@@ -80,6 +82,23 @@ def test_two_contents_of_one_serial(state: Path) -> None:
         see(state, 9, content=7)
     see(state, 10, content=7)
     assert serial_in(state) == 10
+
+
+def test_a_signature_that_was_checked(state: Path) -> None:
+    ours, theirs = (TrustedKey("", letter * 64, "") for letter in "ab")
+    assert was_signed_by(sha(9), [ours], state) is None
+    see(state, 9)
+    assert was_signed_by(sha(9), [ours], state) is None
+    check_fresh(index(9), sha(9), state, WHERE, NOW, ours)
+    assert was_signed_by(sha(9), [theirs, ours], state) == ours
+    assert was_signed_by(sha(9), [theirs], state) is None  # not trusted any more
+    assert was_signed_by(sha(8), [ours], state) is None
+    check_fresh(index(9), sha(9), state, WHERE, NOW, theirs)
+    assert was_signed_by(sha(9), [ours], state) is None
+    assert was_signed_by(sha(9), [theirs], state) == theirs
+    state.write_bytes(b"{")
+    with pytest.raises(ZooError, match="delete it only if"):
+        was_signed_by(sha(9), [theirs], state)
 
 
 @pytest.mark.parametrize("late", [dt.timedelta(0), dt.timedelta(seconds=1), dt.timedelta(days=999)])

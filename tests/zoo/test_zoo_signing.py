@@ -146,6 +146,19 @@ def test_real_signatures_of_something_else(tmp_path: Path, signing_key: Path, tr
         assert "algorithm" in refused(sign(config), trusted_key)
 
 
+def test_no_room_for_temporary_files(
+    tmp_path: Path, signing_key: Path, trusted_key: TrustedKey, signature: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for call in (
+        lambda: sign_bytes(NAME, DATA, signing_key),
+        lambda: check_bytes(NAME, DATA, signature, [trusted_key], "some.sig"),
+    ):
+        with monkeypatch.context() as patch:  # for the call alone: pytest has temporary files too
+            patch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+            with pytest.raises(ZooError, match="missing: expected to write there"):
+                call()
+
+
 def test_without_the_extra(
     signing_key: Path, trusted_key: TrustedKey, signature: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
