@@ -49,6 +49,15 @@ def parse(model: type[Model], data: bytes | str, where: str, error: type[ZooErro
         ZooError: as the type ``error``, listing the first few fields at fault.
     """
     load_json(data, where, error)  # the checks that pydantic's own parser does not make
+    return validated(model, data, where, error)
+
+
+def validated(model: type[Model], data: bytes | str, where: str, error: type[ZooError] = ZooError) -> Model:
+    """Validate as ``model`` what `load_json` accepted.
+
+    Raises:
+        ZooError: as the type ``error``, listing the first few fields at fault.
+    """
     try:
         return model.model_validate_json(data)
     except ValidationError as problem:

@@ -16,17 +16,21 @@ from pydantic import (
 
 from zoo.documents import Document
 
+INDEX = "index.json"
 WEIGHTS = "weights.safetensors"
 CONFIG = "config.json"
 CARD = "card.md"
 PAGE = "card.html"
-SIGNATURE = f"{WEIGHTS}.sig"
+SIGNATURES = "signatures"
 
-RESERVED = frozenset({"index.json", "signatures"})
+RESERVED = frozenset({INDEX, SIGNATURES})
 """What stands beside the entries' folders in a registry."""
 
 # A bound on what one entry can make a reader download: 16 GiB, far above any checkpoint of this project.
 MAX_FILE_BYTES = 2**34
+
+# Thousands of entries fit; a hostile index cannot fill the memory.
+MAX_INDEX_BYTES = 16 * 2**20
 
 NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,63}"
 # Nine digits a part keep a hostile version from being a huge number.
@@ -43,6 +47,14 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=r
 # Where else a version's files are: the address of a folder with them. Never file://: an index from elsewhere does not
 # choose what is read on this machine.
 Mirror = Annotated[str, StringConstraints(max_length=2000, pattern=r"^(?:https?|s3|hf)://[^\x00-\x20\x7f-\x9f]+$")]
+
+
+def signature_path(sha256: str, fingerprint: str) -> str:
+    """Where a registry has a key's signature of the content with that hash.
+
+    Named by both, a signature is there before what it signs, is never replaced, and keys can follow each other.
+    """
+    return f"{SIGNATURES}/{sha256}.{fingerprint[:16]}.sig"
 
 
 def version_key(version: str) -> tuple[int, int, int]:
@@ -154,12 +166,17 @@ class Entry(Document):
 
 
 class Index(Document):
-    """A registry's ``index.json``: ``serial`` grows by one with every change; nobody trusts it after ``expires``."""
+    """A registry's ``index.json``.
+
+    ``serial`` grows by one with every change. ``signed_by`` are the fingerprints of the keys whose signatures lie at
+    `signature_path`, and a client that checks them trusts no index after ``expires``.
+    """
 
     schema_version: Literal[1] = 1
     serial: int = Field(ge=0, le=2**53)
     updated: AwareDatetime
     expires: AwareDatetime | None = None
+    signed_by: tuple[Sha256, ...] = Field(default=(), max_length=16)
     entries: tuple[Entry, ...] = ()
 
     @model_validator(mode="after")

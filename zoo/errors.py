@@ -9,6 +9,26 @@ class RegistryError(ZooError):
     """A registry cannot be read or written, or its index is not a registry's index."""
 
 
+class MissingFileError(RegistryError):
+    """A registry was reached and has no such file."""
+
+
+class UnreachableError(RegistryError):
+    """A registry did not answer, or broke off: the fault may pass, and the same may be asked again.
+
+    Attributes:
+        retry_after: seconds after which its server asks to be asked again, or None.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class OfflineError(RegistryError):
+    """The network is not to be used, and the cache does not hold what is asked for."""
+
+
 class StaleIndexError(RegistryError):
     """A registry's index has expired, is older than one seen before, or is another under the same serial."""
 
@@ -31,6 +51,10 @@ class SignatureError(ZooError):
 
 class PublishError(ZooError):
     """A publication or a yank is refused."""
+
+
+class OldIndexWarning(UserWarning):
+    """A registry cannot be reached, and its index as it was seen last is used."""
 
 
 class YankedWarning(UserWarning):

@@ -4,6 +4,8 @@ A publication that is killed leaves at most a hidden temporary folder, or a vers
 not name yet; publishing the same again finishes it.
 """
 
+from __future__ import annotations
+
 import datetime as dt
 import os
 import re
@@ -12,25 +14,18 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from zoo.backends import open_writer
 from zoo.card import make_card
 from zoo.checkpoint import Header, read_header
 from zoo.documents import dump_json, explain
-from zoo.entry import (
-    CARD,
-    CONFIG,
-    MAX_FILE_BYTES,
-    VERSION_PATTERN,
-    WEIGHTS,
-    Entry,
-    FileEntry,
-    Index,
-)
+from zoo.entry import CARD, CONFIG, MAX_FILE_BYTES, PAGE, VERSION_PATTERN, WEIGHTS, Entry, FileEntry, Index
 from zoo.errors import CheckpointError, PublishError
 from zoo.metrics import read_metric
-from zoo.place import new_folder, place
-from zoo.registry import Registry
-from zoo.storage import copy_hashed, write_new, writing
-from zoo.update import update_index, writable_folder
+from zoo.page import make_page
+from zoo.pictures import MAX_PICTURE_BYTES, picture_suffix
+from zoo.signer import Signer
+from zoo.storage import copy_hashed, read_up_to, write_new
+from zoo.update import read_for_change, update_index
 
 
 def publish(
@@ -40,6 +35,8 @@ def publish(
     name: str,
     version: str,
     metrics: Sequence[str | os.PathLike[str]] = (),
+    pictures: Sequence[tuple[Path, str]] = (),
+    architecture: str | None = None,
     licence: str | None = None,
     limits: Sequence[str] = (),
     source_commit: str | None = None,
@@ -47,22 +44,29 @@ def publish(
     morphable_where: str | None = None,
     mirrors: Sequence[str] = (),
     created: dt.date | None = None,
+    staging: str | os.PathLike[str] | None = None,
+    signer: Signer | None = None,
 ) -> Entry:
     """Publish one checkpoint as ``NAME@VERSION``; what is published never changes.
 
     Args:
-        registry: a folder or ``file://`` URL; made if it does not exist.
+        registry: a folder (made if it does not exist), ``file://``, ``s3://`` or ``hf://``; with ``staging`` also one
+            that can only be read.
         weights: a safetensors file with PIFA's metadata.
         name: lower-case letters, digits, ``.``, ``_``, ``-``; at most 64.
         version: ``X.Y.Z``.
         metrics: files that ``pifa eval --json`` wrote for these weights.
+        pictures: PNG or JPEG files for the card, each with a line that says what it shows.
+        architecture: the network in a line.
         licence: of the weights, one line; the card says "not stated" without it.
         limits: lines for the card's "Limits".
         source_commit: the commit that the weights were trained with.
         min_pifa: the oldest pifa that runs them, ``X.Y.Z``; by default the one that wrote them.
         morphable_where: where others get the morphable model.
-        mirrors: URLs with the same files.
+        mirrors: addresses of folders with the version's files.
         created: by default today (UTC).
+        staging: folder for what is to be copied to the registry by other means.
+        signer: the key to sign the weights and the index with.
 
     Returns:
         The entry as the index now has it.
@@ -71,22 +75,25 @@ def publish(
         CheckpointError: ``weights`` is not a PIFA checkpoint.
         PublishError: an argument or metric is refused, the version is published already, or the version's
             folder holds something else.
+        SignatureError: the registry is signed, and not by the signer's key.
         ZooError: the registry cannot be read or written.
     """
-    folder = writable_folder(registry)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    _refuse_published(Registry(folder).index(), name, version, folder)
-    with new_folder(folder) as made:
+    url = os.fspath(registry)
+    writer = open_writer(url, Path(staging) if staging is not None else None)
+    writer.prepare()
+    _refuse_published(read_for_change(writer, url, signer)[0], name, version, url)
+    with writer.new_folder() as made:
         header, files = _copy_checkpoint(Path(weights), made)
+        shown, picture_files = _copy_pictures(pictures, made)
         config = header.config
         written_by = config.pifa_version if re.fullmatch(VERSION_PATTERN, config.pifa_version) else None
         facts = {
             "name": name,
             "version": version,
             "created": created or dt.datetime.now(dt.UTC).date(),
-            "files": files,
+            "files": (*files, *picture_files),
             "preset": config.preset,
+            "architecture": architecture,
             "scheme": config.scheme,
             "landmark_kind": config.landmark_kind,
             "morphable": {
@@ -102,16 +109,22 @@ def publish(
             "source_commit": source_commit,
             "min_pifa": min_pifa or written_by,
             "mirrors": tuple(mirrors),
+            "pictures": tuple(shown),
         }
-        card = write_new(made / CARD, make_card(_entry(facts), header, limits)).named(CARD)
-        entry = _entry({**facts, "files": (*files, card)})
-        place(made, folder / entry.name / entry.version, entry.files)
+        entry = _entry(facts)
+        text = make_card(entry, header, limits)
+        card = write_new(made / CARD, text).named(CARD)
+        page = write_new(made / PAGE, make_page(entry, text)).named(PAGE)
+        entry = _entry({**facts, "files": (*entry.files, card, page)})
+        if signer is not None:
+            signer.sign_weights(writer, made / WEIGHTS, files[0])
+        writer.put_version(made, f"{entry.name}/{entry.version}", entry.files)
 
     def added(index: Index) -> tuple[Entry, ...]:
-        _refuse_published(index, name, version, folder)
+        _refuse_published(index, name, version, url)
         return (*index.entries, entry)
 
-    update_index(folder, added)
+    update_index(writer, url, added, signer)
     return entry
 
 
@@ -131,6 +144,21 @@ def _copy_checkpoint(weights: Path, made: Path) -> tuple[Header, tuple[FileEntry
     return header, (copied.named(WEIGHTS), config.named(CONFIG))
 
 
+def _copy_pictures(pictures: Sequence[tuple[Path, str]], made: Path) -> tuple[list[dict[str, str]], list[FileEntry]]:
+    """Copy the pictures as ``picture-1.png`` and so on; what they show, and their files."""
+    shown, files = [], []
+    for number, (source, caption) in enumerate(pictures, 1):
+        try:
+            with source.open("rb") as stream:
+                data = read_up_to(stream, MAX_PICTURE_BYTES + 1)
+        except OSError as error:
+            raise PublishError(f"{source}: expected a picture, found {error.strerror or error}") from error
+        name = f"picture-{number}{picture_suffix(data, str(source))}"
+        files.append(write_new(made / name, data).named(name))
+        shown.append({"file": name, "caption": caption})
+    return shown, files
+
+
 def _entry(facts: dict[str, object]) -> Entry:
     try:
         return Entry.model_validate(facts)
@@ -138,9 +166,9 @@ def _entry(facts: dict[str, object]) -> Entry:
         raise PublishError(f"{facts['name']}@{facts['version']}: {explain(error)}") from error
 
 
-def _refuse_published(index: Index, name: str, version: str, folder: Path) -> None:
+def _refuse_published(index: Index, name: str, version: str, url: str) -> None:
     if index.get(name, version) is not None:
         raise PublishError(
-            f"{name}@{version}: expected a new version, found it published in {folder}; "
+            f"{name}@{version}: expected a new version, found it published in {url}; "
             "a published version never changes: raise the version"
         )

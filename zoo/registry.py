@@ -1,78 +1,198 @@
-"""A registry for reading: a folder, or any other place of static files that fsspec can open.
+"""A registry for reading: static files in a folder, on a web server, in a bucket or on a model hub.
 
-Layout: ``index.json``, and ``NAME/VERSION/{weights.safetensors, config.json, card.md}``, which never change.
+Layout: ``index.json``, and ``NAME/VERSION/{weights.safetensors, config.json, card.md, …}``, which never change, and
+signatures, named by what they sign.
 """
+
+from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from typing import TYPE_CHECKING, BinaryIO
 
-from zoo.documents import load_json, parse
-from zoo.entry import Entry, FileEntry, Index
-from zoo.errors import RegistryError, ZooError
-from zoo.storage import check, copy_hashed, hash_bytes, read_up_to
+from zoo.backends import Backend, Writer, open_backend
+from zoo.backends.folder import FolderBackend
+from zoo.cache import cache_folder, remembered_folder, state_file
+from zoo.entry import INDEX, MAX_INDEX_BYTES, WEIGHTS, Entry, FileEntry, Index, signature_path
+from zoo.errors import (
+    MissingFileError,
+    OfflineError,
+    OldIndexWarning,
+    RegistryError,
+    SignatureError,
+    UnreachableError,
+)
+from zoo.index import EMPTY, parse_index
+from zoo.storage import check, copy_hashed, hash_bytes, read_up_to, write_once
+from zoo.transfer import Source, patiently
 
-INDEX = "index.json"
+if TYPE_CHECKING:
+    from zoo.signing import TrustedKey
 
-# Thousands of entries fit; a hostile index cannot fill the memory.
-MAX_INDEX_BYTES = 16 * 2**20
 # What `Registry.read` takes into memory; weights are copied to disk instead.
 MAX_READ_BYTES = 64 * 2**20
+MAX_SIGNATURE_BYTES = 2**20
 
-_BUNDLED = Path(__file__).parent / "registry"
-_NEVER = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+INDEX_PAUSES = (0.5, 2.0)
+"""Seconds before an index is asked for again; where it was seen before, that one is used instead of more waiting."""
+
+BUNDLED = Path(__file__).parent / "registry"
 
 
 def default_registry() -> str:
     """The registry used where none is named: ``PIFA_REGISTRY``, else the one that ships with the project."""
-    return os.environ.get("PIFA_REGISTRY") or str(_BUNDLED)
+    return os.environ.get("PIFA_REGISTRY") or str(BUNDLED)
+
+
+def is_offline() -> bool:
+    """Whether ``PIFA_OFFLINE`` forbids the use of the network."""
+    return os.environ.get("PIFA_OFFLINE", "").strip().lower() not in ("", "0", "false", "no")
 
 
 class Registry:
     """One registry, read only.
 
     Args:
-        url: a folder, ``file://...``, or another fsspec URL (``https://...``, ``s3://...``); None is
-            `default_registry()`.
+        url: a folder, ``file://``, ``https://``, ``s3://`` or ``hf://``; None is `default_registry()`.
+        cache: see `cache_folder`; indexes of registries elsewhere are remembered there.
+        offline: use no network; None is `is_offline()`.
+        keys: those of which one must have signed; None: what the user trusts for this registry.
 
     Attributes:
         url: as given.
         folder: the folder on this machine, or None where the registry is elsewhere.
 
     Raises:
-        RegistryError: a ``file://`` URL that names another machine.
+        RegistryError: no such kind of address.
     """
 
-    def __init__(self, url: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self,
+        url: str | os.PathLike[str] | None = None,
+        *,
+        cache: str | os.PathLike[str] | None = None,
+        offline: bool | None = None,
+        keys: Sequence[TrustedKey] | None = None,
+    ) -> None:
         self.url = os.fspath(url) if url is not None else default_registry()
-        self.folder = _local_folder(self.url)
+        self._backend = open_backend(self.url)
+        self.folder = self._backend.folder
+        self._cache = cache_folder(cache)
+        self._offline = is_offline() if offline is None else offline
+        self._keys = None if keys is None else tuple(keys)
+
+    @property
+    def keys(self) -> tuple[TrustedKey, ...]:
+        """The keys of which one must have signed; empty where the user trusts none for this registry.
+
+        The registry that ships with the program is trusted as the program is.
+        """
+        if self._keys is None:
+            from zoo.trust import trusted_keys
+
+            bundled = self.folder is not None and self.folder.resolve() == BUNDLED
+            self._keys = () if bundled else trusted_keys(self.url, self._cache)
+        return self._keys
 
     def where(self, path: str) -> str:
-        """How a file of the registry is named in messages, and opened: folder or URL, then ``path``."""
-        return str(self.folder / path) if self.folder is not None else f"{self.url.rstrip('/')}/{path}"
+        """How a file of the registry is named in messages: folder or URL, then ``path``."""
+        return self._backend.where(path)
 
     def index(self) -> Index:
-        """Read the index; a folder without one is a registry without entries.
+        """Read the index; a folder or a bucket without one is a registry without entries.
+
+        Where the registry can't be reached the index that was seen last is used, with an `OldIndexWarning`.
 
         Raises:
             RegistryError: the registry cannot be reached, or the index is too large or no index.
+            SignatureError: there are keys to trust, and none of them signed it.
+            StaleIndexError: there are, and it is expired, or older than one seen before.
         """
         if self.folder is not None:
-            if not self.folder.is_dir():
-                found = "no such folder" if not self.folder.exists() else "something else"
-                raise RegistryError(
-                    f"{self.folder}: expected a registry's folder, found {found}; correct --registry or PIFA_REGISTRY"
+            return self._index_of(self._backend)
+        old = FolderBackend(str(remembered_folder(self._cache, self.url)))
+        if self._offline:
+            if not (old.folder / INDEX).is_file():
+                raise OfflineError(
+                    f"{self.url}: expected its index in the cache, found none, and the network is not to be used; "
+                    "run `pifa zoo list` with it once online"
                 )
-            if not os.path.lexists(self.folder / INDEX):
-                return Index(serial=0, updated=_NEVER)
-        with self.open(INDEX) as stream:
-            data = read_up_to(stream, MAX_INDEX_BYTES + 1)
-        return parse_index(data, self.where(INDEX))
+            return self._index_of(old)
+        try:
+            return patiently(lambda: self._index_of(self._backend), INDEX_PAUSES)
+        except UnreachableError as error:
+            if not (old.folder / INDEX).is_file():
+                raise
+            index = self._index_of(old)
+            warnings.warn(f"{error}; using its index of {index.updated:%Y-%m-%d}", OldIndexWarning, stacklevel=2)
+            return index
+
+    def _index_of(self, backend: Backend) -> Index:
+        try:
+            with backend.open(INDEX) as opened:
+                data = read_up_to(opened.stream, MAX_INDEX_BYTES + 1)
+        except MissingFileError:
+            if self.keys or not self._backend.exists():
+                raise
+            return EMPTY
+        where = backend.where(INDEX)
+        index = parse_index(data, where)
+        signature = self._check(data, index, where, backend)
+        if self.folder is None and backend is self._backend:
+            remembered = remembered_folder(self._cache, self.url)
+            if signature is not None:
+                write_once(remembered / signature[0], signature[1])
+            write_once(remembered / INDEX, data)
+        return index
+
+    def _check(self, data: bytes, index: Index, where: str, backend: Backend) -> tuple[str, bytes] | None:
+        """Path and content of the index's signature, None where no key is trusted."""
+        if not self.keys:
+            return None
+        from zoo.freshness import check_fresh
+        from zoo.signing import check_bytes
+
+        sha256 = hash_bytes(data).sha256
+        path, signature = read_signature(backend, sha256, self.keys, where)
+        check_bytes(INDEX, data, signature, self.keys, where)
+        check_fresh(index, sha256, state_file(self._cache, self.url), where, dt.datetime.now(dt.UTC))
+        return path, signature
+
+    def check_weights(self, entry: Entry, path: Path) -> tuple[str, ...]:
+        """Check the signature of an entry's weights, which are at ``path``; the fingerprints of who signed.
+
+        Raises:
+            SignatureError: there are keys to trust, and none of them signed this file.
+            RegistryError: the registry cannot be read.
+        """
+        if not self.keys:
+            return ()
+        from zoo.signing import check_file
+
+        where = self.where(path_of(entry, WEIGHTS))
+        signature = read_signature(self._backend, file_of(entry, WEIGHTS).sha256, self.keys, where)[1]
+        return (check_file(path, signature, self.keys, where, WEIGHTS).fingerprint,)
+
+    def sources(self, entry: Entry, name: str) -> list[Source]:
+        """Where an entry's file can be had: here, then on its mirrors.
+
+        Raises:
+            OfflineError: only over the network, which is not to be used.
+        """
+        if self.folder is None and self._offline:
+            file = file_of(entry, name)
+            raise OfflineError(
+                f"{entry.label}: expected {name} ({file.size} bytes) in the cache, found it missing, and the network "
+                f"is not to be used; run `pifa zoo get {entry.label}` once online"
+            )
+        sources = [Source(self._backend, path_of(entry, name))]
+        if not self._offline:
+            sources += [Source(open_backend(mirror), name) for mirror in entry.mirrors]
+        return sources
 
     def read(self, entry: Entry, name: str) -> bytes:
         """One small file of an entry (its card, its configuration), checked against size and SHA-256.
@@ -113,30 +233,29 @@ class Registry:
             RegistryError: no such file, or it lies (by a symbolic link) outside the registry, or any other
                 fault while it is read.
         """
-        where = self.where(path)
-        try:
-            if self.folder is not None:
-                with _inside(self.folder, path).open("rb") as stream:
-                    yield stream
-            else:
-                import fsspec  # 0.15 s, and not needed for folders
+        with self._backend.open(path) as opened:
+            yield opened.stream
 
-                # As one stream: by default fsspec asks for ranges, which simple web servers do not serve.
-                options = {"block_size": 0} if where.startswith(("http://", "https://")) else {}
-                with fsspec.open(where, "rb", **options) as stream:
-                    yield stream
-        except ZooError:
-            raise
-        except FileNotFoundError as error:
-            raise RegistryError(
-                f"{where}: expected a file, found none; correct --registry, or tell the registry's publisher"
-            ) from error
-        except Exception as error:
-            # fsspec's back ends raise their libraries' own exceptions, which have no common base.
-            raise RegistryError(
-                f"{where}: expected a readable file, found {type(error).__name__}: {error}; "
-                "check the address and the connection"
-            ) from error
+
+def read_signature(place: Backend | Writer, sha256: str, keys: Sequence[TrustedKey], where: str) -> tuple[str, bytes]:
+    """Path and content, not checked yet, of the signature of some content by one of the keys.
+
+    Raises:
+        SignatureError: there is none.
+        RegistryError: the place cannot be read.
+    """
+    for key in keys:
+        path = signature_path(sha256, key.fingerprint)
+        try:
+            with place.open(path) as opened:
+                return path, read_up_to(opened.stream, MAX_SIGNATURE_BYTES + 1)
+        except MissingFileError:
+            continue
+    names = ", ".join(key.fingerprint[:16] for key in keys)
+    raise SignatureError(
+        f"{where}: expected a signature by a key that you trust ({names}), found none; do not use this registry "
+        "before its publisher explains that (`pifa zoo trust` shows and changes the keys)"
+    )
 
 
 def path_of(entry: Entry, name: str) -> str:
@@ -155,46 +274,3 @@ def file_of(entry: Entry, name: str) -> FileEntry:
         have = ", ".join(file.name for file in entry.files)
         raise RegistryError(f"{entry.label}: expected a file {name!r}, found {have}; ask for one of these")
     return file
-
-
-def parse_index(data: bytes, where: str) -> Index:
-    """Parse ``index.json``.
-
-    Raises:
-        RegistryError: over 16 MiB, not JSON, another schema version, or any field at fault.
-    """
-    if len(data) > MAX_INDEX_BYTES:
-        raise RegistryError(
-            f"{where}: expected an index of at most {MAX_INDEX_BYTES} bytes, found more; this is no registry of PIFA's"
-        )
-    document = load_json(data, where, RegistryError)
-    version = document.get("schema_version") if isinstance(document, dict) else None
-    if version != 1:
-        newer = isinstance(version, int) and version > 1
-        cure = "update pifa" if newer else "this is no registry of PIFA's"
-        raise RegistryError(f"{where}: expected schema_version 1, found {'a later one' if newer else 'none'}; {cure}")
-    return parse(Index, data, where, RegistryError)
-
-
-def _local_folder(url: str) -> Path | None:
-    if url.startswith("file:"):
-        parts = urlsplit(url)
-        if parts.netloc not in ("", "localhost"):
-            raise RegistryError(
-                f"registry {url!r}: expected file:///folder, found a file URL of another machine; write three slashes"
-            )
-        return Path(url2pathname(parts.path))
-    return None if "://" in url else Path(url)
-
-
-def _inside(folder: Path, path: str) -> Path:
-    """``folder / path`` with symbolic links followed, if it is a regular file inside ``folder``."""
-    resolved = (folder / path).resolve()
-    if not resolved.is_relative_to(folder.resolve()):
-        raise RegistryError(
-            f"{folder / path}: expected a file inside the registry, found a symbolic link out of it; "
-            "do not use this registry before its publisher explains that"
-        )
-    if resolved.exists() and not resolved.is_file():
-        raise RegistryError(f"{folder / path}: expected a file, found a folder or a device; this is no registry")
-    return resolved

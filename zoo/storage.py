@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from zoo.entry import FileEntry
 from zoo.errors import HashError, ZooError
 
-_CHUNK = 2**20
+CHUNK = 2**20
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,15 @@ def read_up_to(source: BinaryIO, max_bytes: int) -> bytes:
     return bytes(data)
 
 
+def hash_stream(stream: BinaryIO, max_bytes: int) -> Digest:
+    """The digest of a stream; at most ``max_bytes + 1`` bytes are read."""
+    digest, size = hashlib.sha256(), 0
+    while size <= max_bytes and (chunk := stream.read(min(CHUNK, max_bytes + 1 - size))):
+        digest.update(chunk)
+        size += len(chunk)
+    return Digest(digest.hexdigest(), size)
+
+
 def copy_hashed(source: BinaryIO, target: Path, max_bytes: int) -> Digest:
     """Copy a stream to a new file and flush it to the disk.
 
@@ -83,20 +92,24 @@ def copy_hashed(source: BinaryIO, target: Path, max_bytes: int) -> Digest:
     Raises:
         ZooError: ``target`` cannot be written (a full disk). Faults of ``source`` are its own.
     """
-    digest = hashlib.sha256()
-    size = 0
+    digest, size = hashlib.sha256(), 0
     with writing(target):
         file = target.open("xb")
     with file:
-        while size <= max_bytes and (chunk := source.read(min(_CHUNK, max_bytes + 1 - size))):
+        while size <= max_bytes and (chunk := source.read(min(CHUNK, max_bytes + 1 - size))):
             digest.update(chunk)
             with writing(target):
                 file.write(chunk)
             size += len(chunk)
         with writing(target):
-            file.flush()
-            os.fsync(file.fileno())
+            flush(file)
     return Digest(digest.hexdigest(), size)
+
+
+def flush(file: BinaryIO) -> None:
+    """Flush an open file to the disk."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def check(found: Digest, expected: FileEntry, where: str) -> None:
@@ -121,8 +134,7 @@ def write_new(path: Path, data: bytes) -> Digest:
     """
     with writing(path), path.open("xb") as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+        flush(file)
     return hash_bytes(data)
 
 
@@ -168,3 +180,20 @@ def locked(path: Path, seconds: float) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def write_once(path: Path, data: bytes) -> None:
+    """Write a file whole, in place of an older one; nothing is done where it holds just that.
+
+    Raises:
+        ZooError: it cannot be written.
+    """
+    with writing(path):
+        if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_path(path.parent, f".{path.name}-") as temporary:
+        write_new(temporary, data)
+        with writing(path):
+            temporary.replace(path)
+            sync_folder(path.parent)

@@ -1,74 +1,96 @@
-"""Changing a registry's index: one writer at a time, and the file is always whole."""
+"""Changing a registry's index: read, change, write if it is still the one that was read, or once more."""
+
+from __future__ import annotations
 
 import datetime as dt
-import os
+import random
+import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import reduce
 
-from pydantic import ValidationError
-
-from zoo.documents import dump_json, explain
-from zoo.entry import Entry, Index, version_key
+from zoo.backends import Writer
+from zoo.cache import cache_folder, state_file
+from zoo.entry import INDEX, Entry, Index
 from zoo.errors import PublishError
-from zoo.registry import INDEX, Registry, parse_index
-from zoo.storage import locked, sync_folder, temporary_path, write_new, writing
+from zoo.index import EMPTY, dump_index, following, merged, parse_index
+from zoo.registry import read_signature
+from zoo.signer import Signer
+from zoo.storage import hash_bytes
 
-LOCK = ".index.lock"
-LOCK_SECONDS = 60.0
-
-# The lock already keeps writers apart; the serial is for file systems that ignore locks (some NFS).
-_ATTEMPTS = 5
+ATTEMPTS = 50
+PAUSE, LONGEST_PAUSE = 0.05, 2.0
+"""Seconds before the second attempt and between the last: of many publishers at once most find the index changed."""
 
 Change = Callable[[Index], tuple[Entry, ...]]
 
 
-def writable_folder(registry: str | os.PathLike[str]) -> Path:
-    """The folder of a registry that is to be written.
+def read_for_change(
+    writer: Writer, url: str, signer: Signer | None = None, *, adopt: bool = False
+) -> tuple[Index, str | None]:
+    """The index as it is, and its tag for `Writer.swap_index`.
+
+    A registry that is signed is changed by those alone who sign it again, and what was not signed is not signed
+    unseen: somebody else may have changed it. ``adopt`` signs it as it is.
 
     Raises:
-        PublishError: the registry is not a folder on this machine.
+        PublishError: it is signed and there is no signer, or the other way round.
+        SignatureError: it is signed neither by the signer's key nor by one that is trusted.
+        StaleIndexError: it is older than one seen before.
     """
-    folder = Registry(registry).folder
-    if folder is None:
-        raise PublishError(
-            f"registry {os.fspath(registry)!r}: expected a folder, found a URL; "
-            "publish to a folder and copy it there, index.json last"
-        )
-    return folder
+    documents, tag = writer.read_indexes()
+    where = f"{url.rstrip('/')}/{INDEX}"
+    indexes = [parse_index(data, where) for data in documents]
+    for data, index in zip(documents, indexes, strict=True):
+        if signer is None and index.signed_by:
+            raise PublishError(f"{where}: expected a key, for this registry is signed, found none; give --sign KEY")
+        if signer is not None and not adopt:
+            _check_signed(writer, url, where, data, index, signer)
+    return (reduce(merged, indexes) if indexes else EMPTY), tag
 
 
-def update_index(folder: Path, change: Change) -> Index:
+def update_index(
+    writer: Writer, url: str, change: Change, signer: Signer | None = None, *, adopt: bool = False
+) -> Index:
     """Replace the index's entries by ``change(index)``, raise its serial by one, and write it.
 
     Raises:
-        PublishError: the index would be refused by its readers, or it keeps changing under the lock.
-        ZooError: from ``change``, or the lock stays held.
+        PublishError: the index would be refused by its readers, or it keeps being changed by others.
+        ZooError: from ``change``, as `read_for_change`, or the lock stays held.
     """
-    registry = Registry(folder)
-    with locked(folder / LOCK, LOCK_SECONDS):
-        for _ in range(_ATTEMPTS):
-            before = registry.index()
-            after = _next(before, change(before))
-            data = dump_json(after.model_dump(mode="json"))
-            parse_index(data, f"{folder / INDEX}, about to be written")
-            with temporary_path(folder, ".index-") as temporary:
-                write_new(temporary, data)
-                if registry.index().serial != before.serial:
-                    continue
-                with writing(folder / INDEX):
-                    temporary.replace(folder / INDEX)
-                    sync_folder(folder)
-            return after
+    where = f"{url.rstrip('/')}/{INDEX}"
+    signed_by = (signer.public.fingerprint,) if signer else ()
+    with writer.turn():
+        for attempt in range(ATTEMPTS):
+            before, tag = read_for_change(writer, url, signer, adopt=adopt)
+            expires = signer.expires if signer else None
+            after = following(before, entries=change(before), expires=expires, signed_by=signed_by)
+            data = dump_index(after)
+            parse_index(data, f"{where}, about to be written")
+            if signer is not None:
+                signer.sign_index(writer, data)
+            if writer.swap_index(data, tag):
+                return after
+            time.sleep(random.uniform(0, min(PAUSE * 2**attempt, LONGEST_PAUSE)))
     raise PublishError(
-        f"{folder / INDEX}: changed {_ATTEMPTS} times while it was being changed; "
-        "let one publisher write at a time and publish again"
+        f"{where}: changed {ATTEMPTS} times while it was being changed; let fewer publish at once, and publish again"
     )
 
 
-def _next(before: Index, entries: tuple[Entry, ...]) -> Index:
-    ordered = tuple(sorted(entries, key=lambda entry: (entry.name, version_key(entry.version))))
-    now = dt.datetime.now(dt.UTC).replace(microsecond=0)
-    try:
-        return Index(serial=before.serial + 1, updated=now, entries=ordered)
-    except ValidationError as error:
-        raise PublishError(f"index: {explain(error)}") from error
+def _check_signed(writer: Writer, url: str, where: str, data: bytes, index: Index, signer: Signer) -> None:
+    from zoo.freshness import check_fresh
+    from zoo.signing import check_bytes
+    from zoo.trust import trusted_keys
+
+    if not index.signed_by:
+        if not index.entries:
+            return
+        raise PublishError(
+            f"{where}: expected a signed registry, found one that is not, with {len(index.entries)} entries; look at "
+            "them, and sign them all by `pifa zoo sign --adopt`"
+        )
+    cache, sha256 = cache_folder(), hash_bytes(data).sha256
+    keys = (signer.public, *trusted_keys(url, cache))
+    check_bytes(INDEX, data, read_signature(writer, sha256, keys, where)[1], keys, where)
+    # One that has expired is renewed by this very change.
+    lasting = index.model_copy(update={"expires": None})
+    check_fresh(lasting, sha256, state_file(cache, url), where, dt.datetime.now(dt.UTC))

@@ -1,42 +1,61 @@
 """Yanking: a published version stays where it is, and is no longer chosen."""
 
+from __future__ import annotations
+
 import os
+from pathlib import Path
 
 from pydantic import ValidationError
 
+from zoo.backends import open_writer
 from zoo.documents import explain
 from zoo.entry import Entry, Index
 from zoo.errors import PublishError, UnknownEntryError
 from zoo.registry import Registry
-from zoo.update import update_index, writable_folder
+from zoo.signer import Signer
+from zoo.update import update_index
 
 
-def yank(registry: str | os.PathLike[str], name: str, version: str, reason: str) -> Entry:
+def yank(
+    registry: str | os.PathLike[str],
+    name: str,
+    version: str,
+    reason: str,
+    *,
+    staging: str | os.PathLike[str] | None = None,
+    signer: Signer | None = None,
+) -> Entry:
     """Mark a version as withdrawn; its files stay, and an exact reference still gives it, with a warning.
 
     Args:
-        registry: a folder or ``file://`` URL.
+        registry: see `publish`.
         name: the entry's name.
         version: its exact version, ``X.Y.Z``.
         reason: one line for those who pinned it.
+        staging: see `publish`.
+        signer: see `publish`.
 
     Returns:
         The entry as it now is.
 
     Raises:
-        PublishError: the registry is no folder, the version is yanked already, or the reason is empty or not
+        PublishError: the registry can't be written, the version is yanked already, or the reason is empty or not
             one line.
         UnknownEntryError: the registry has no such version.
+        SignatureError: the registry is signed, and not by the signer's key.
     """
-    folder = writable_folder(registry)
-    Registry(folder).index()  # a folder that does not exist is an error before a lock is made in it
+    url = os.fspath(registry)
+    writer = open_writer(url, Path(staging) if staging is not None else None)
+    if staging is None:
+        Registry(url).index()  # a folder that does not exist is an error before a lock is made in it
+    else:
+        writer.prepare()
 
     def withdrawn(index: Index) -> tuple[Entry, ...]:
         entry = index.get(name, version)
         if entry is None:
             raise UnknownEntryError(
-                f"{name}@{version}: expected an entry of {folder}, found none; "
-                "give an exact NAME@X.Y.Z of `pifa zoo list`"
+                f"{name}@{version}: expected an entry of {url}, found none; give an exact NAME@X.Y.Z of `pifa zoo list`"
             )
         if entry.yanked is not None:
             raise PublishError(
@@ -48,5 +67,5 @@ def yank(registry: str | os.PathLike[str], name: str, version: str, reason: str)
             raise PublishError(f"reason: {explain(error)}; give one line of text") from error
         return tuple(changed if other is entry else other for other in index.entries)
 
-    index = update_index(folder, withdrawn)
+    index = update_index(writer, url, withdrawn, signer)
     return next(entry for entry in index.entries if entry.label == f"{name}@{version}")

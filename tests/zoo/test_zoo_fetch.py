@@ -12,12 +12,11 @@ import pytest
 import zoo
 
 Make = Callable[..., Path]
-registry_module = sys.modules["zoo.registry"]
 fetch_module = sys.modules["zoo.fetch"]
 
 
 def cached_files(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
+    return sorted(path.name for path in folder.iterdir() if path.name not in (".lock", ".used", "verified.json"))
 
 
 def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -69,13 +68,13 @@ def test_a_damaged_registry_leaves_the_cache_as_it_was(published: Path, damage: 
 
 def test_threads_share_one_download(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copies: list[str] = []
-    copy = zoo.Registry.copy
+    download = fetch_module.download
 
-    def counted(self: zoo.Registry, entry: zoo.Entry, name: str, target: Path) -> None:
-        copies.append(name)
-        copy(self, entry, name, target)
+    def counted(sources: object, wanted: object, target: Path, **options: object) -> None:
+        copies.append(target.name)
+        download(sources, wanted, target, **options)
 
-    monkeypatch.setattr(zoo.Registry, "copy", counted)
+    monkeypatch.setattr(fetch_module, "download", counted)
     results: list[bytes] = []
     threads = [
         threading.Thread(target=lambda: results.append(zoo.fetch("face", published).read_bytes())) for _ in range(6)
@@ -92,9 +91,9 @@ def test_threads_share_one_download(published: Path, monkeypatch: pytest.MonkeyP
 def test_a_killed_download_leaves_no_weights(published: Path) -> None:
     code = (
         "import os, sys, zoo\n"
-        "registry = sys.modules['zoo.registry']\n"
-        "copy = registry.copy_hashed\n"
-        "registry.copy_hashed = lambda *a: (copy(*a), os._exit(9))\n"
+        "transfer = sys.modules['zoo.transfer']\n"
+        "flush = transfer.flush\n"
+        "transfer.flush = lambda file: (flush(file), os._exit(9))\n"
         "zoo.fetch('face', sys.argv[1])\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(published)], check=False)

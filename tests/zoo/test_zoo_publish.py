@@ -14,7 +14,7 @@ import zoo
 Make = Callable[..., Path]
 # `zoo.publish` and `zoo.fetch` are functions; their modules are found here.
 publish_module = sys.modules["zoo.publish"]
-update_module = sys.modules["zoo.update"]
+folder_module = sys.modules["zoo.backends.folder"]
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
@@ -145,7 +145,7 @@ def test_processes_lose_nothing_and_one_wins_a_version(registry: Path, checkpoin
 def test_a_writer_who_ignores_the_lock_is_noticed(
     registry: Path, checkpoint: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_new = update_module.write_new
+    write_new = folder_module.write_new
     intruders = iter(["intruder"])
 
     def write_and_be_overtaken(path: Path, data: bytes) -> object:
@@ -157,7 +157,7 @@ def test_a_writer_who_ignores_the_lock_is_noticed(
             assert entry.name == name
         return written
 
-    monkeypatch.setattr(update_module, "write_new", write_and_be_overtaken)
+    monkeypatch.setattr(folder_module, "write_new", write_and_be_overtaken)
     zoo.publish(registry, weights=checkpoint(), name="face", version="1.0.0")
     index = zoo.Registry(registry).index()
     assert ([entry.name for entry in index.entries], index.serial) == (["face", "intruder"], 2)

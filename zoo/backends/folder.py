@@ -1,0 +1,181 @@
+"""A registry in a folder on this machine, or on a disk that several share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from zoo.backends.base import Opened
+from zoo.entry import INDEX, MAX_INDEX_BYTES, FileEntry
+from zoo.errors import MissingFileError, PublishError, RegistryError, ZooError
+from zoo.storage import (
+    hash_bytes,
+    hash_file,
+    locked,
+    read_up_to,
+    sync_folder,
+    temporary_path,
+    unique_name,
+    write_new,
+    writing,
+)
+
+LOCK = ".index.lock"
+LOCK_SECONDS = 60.0
+
+
+class FolderBackend:
+    """A folder.
+
+    Args:
+        url: a path, or ``file:///path``.
+
+    Raises:
+        RegistryError: a ``file://`` URL that names another machine.
+    """
+
+    folder: Path
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.folder = _path_of(url)
+
+    def where(self, path: str) -> str:
+        return str(self.folder / path)
+
+    def exists(self) -> bool:
+        if not self.folder.is_dir():
+            found = "something else" if self.folder.exists() else "no such folder"
+            raise RegistryError(
+                f"{self.folder}: expected a registry's folder, found {found}; correct --registry or PIFA_REGISTRY"
+            )
+        return True
+
+    @contextmanager
+    def open(self, path: str, start: int = 0) -> Iterator[Opened]:
+        """See `Backend.open`; nothing outside the folder is opened, whatever links it has."""
+        where = self.where(path)
+        try:
+            with _inside(self.folder, path).open("rb") as stream:
+                stream.seek(start)
+                yield Opened(stream, start, os.fstat(stream.fileno()).st_size)
+        except FileNotFoundError as error:
+            raise MissingFileError(
+                f"{where}: expected a file, found none; correct --registry, or tell the registry's publisher"
+            ) from error
+        except ZooError:
+            raise
+        except OSError as error:
+            raise RegistryError(f"{where}: expected a readable file, found {error.strerror or error}") from error
+
+    def prepare(self) -> None:
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def new_folder(self) -> Iterator[Path]:
+        """Hidden and in the registry, so that one rename moves it to its place."""
+        made = self.folder / unique_name(".publish-")
+        with writing(made):
+            made.mkdir()
+        try:
+            yield made
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+
+    def put_version(self, made: Path, path: str, files: Sequence[FileEntry]) -> None:
+        target = self.folder / path
+        if not target.resolve().is_relative_to(self.folder.resolve()):
+            raise PublishError(
+                f"{target}: expected a folder inside the registry, found a link out of it; remove the link"
+            )
+        with writing(target):
+            target.parent.mkdir(exist_ok=True)
+            sync_folder(made)
+            try:
+                made.rename(target)
+            except OSError:
+                if not target.is_dir():
+                    raise
+                _compare(target, files)
+            sync_folder(target.parent)
+            sync_folder(self.folder)
+
+    def put_file(self, path: str, data: bytes) -> None:
+        target = self.folder / path
+        with writing(target):
+            target.parent.mkdir(exist_ok=True)
+            _inside(self.folder, path)
+        with temporary_path(target.parent, ".file-") as temporary:
+            write_new(temporary, data)
+            with writing(target):
+                temporary.replace(target)
+                sync_folder(target.parent)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        with locked(self.folder / LOCK, LOCK_SECONDS):
+            yield
+
+    def read_indexes(self) -> tuple[list[bytes], str | None]:
+        if not os.path.lexists(self.folder / INDEX):
+            return [], None
+        with self.open(INDEX) as opened:
+            data = read_up_to(opened.stream, MAX_INDEX_BYTES + 1)
+        return [data], hash_bytes(data).sha256
+
+    def swap_index(self, data: bytes, tag: str | None) -> bool:
+        """The lock keeps writers apart; the tag is for file systems that ignore locks (some NFS)."""
+        with temporary_path(self.folder, ".index-") as temporary:
+            write_new(temporary, data)
+            if self.read_indexes()[1] != tag:
+                return False
+            with writing(self.folder / INDEX):
+                temporary.replace(self.folder / INDEX)
+                sync_folder(self.folder)
+        return True
+
+
+def _path_of(url: str) -> Path:
+    if not url.startswith("file:"):
+        return Path(url)
+    parts = urlsplit(url)
+    if parts.netloc not in ("", "localhost"):
+        raise RegistryError(
+            f"registry {url!r}: expected file:///folder, found a file URL of another machine; write three slashes"
+        )
+    return Path(url2pathname(parts.path))
+
+
+def _inside(folder: Path, path: str) -> Path:
+    """``folder / path`` with symbolic links followed, if it is a regular file inside ``folder`` or nothing."""
+    resolved = (folder / path).resolve()
+    if not resolved.is_relative_to(folder.resolve()):
+        raise RegistryError(
+            f"{folder / path}: expected a file inside the registry, found a symbolic link out of it; "
+            "do not use this registry before its publisher explains that"
+        )
+    if resolved.exists() and not resolved.is_file():
+        raise RegistryError(f"{folder / path}: expected a file, found a folder or a device; this is no registry")
+    return resolved
+
+
+def _compare(folder: Path, files: Sequence[FileEntry]) -> None:
+    found = sorted(path.name for path in folder.iterdir())
+    same = found == sorted(file.name for file in files) and all(
+        (folder / file.name).is_file()
+        and not (folder / file.name).is_symlink()
+        and hash_file(folder / file.name).is_of(file)
+        for file in files
+    )
+    if not same:
+        raise PublishError(
+            f"{folder}: expected no such folder, found one with other files that the index does not name, "
+            "left by a publication that was killed or is under way; if none is under way, remove that folder "
+            "and publish again"
+        )

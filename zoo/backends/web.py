@@ -1,0 +1,193 @@
+"""A registry behind a web server: plain GET requests, with a Range to go on where a download stopped.
+
+Requests knows the proxies and certificates of the machine (``https_proxy``, ``no_proxy``, ``REQUESTS_CA_BUNDLE``).
+Redirects are followed here and not by it, because not every one is: only to http and https, and never from https to
+http.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO, cast
+from urllib.parse import urljoin, urlsplit
+
+from zoo.backends.base import Opened
+from zoo.errors import MissingFileError, RegistryError, UnreachableError
+
+if TYPE_CHECKING:
+    import requests
+
+CONNECT_SECONDS, READ_SECONDS = 10.0, 30.0
+"""After which a server that does not answer, or sends nothing, is given up."""
+
+MAX_REDIRECTS = 5
+LONGEST_WAIT = 120.0
+"""Seconds at most that a server's Retry-After is listened to."""
+
+_PASSING = {408, 425, 429, 500, 502, 503, 504}
+_REDIRECTS = {301, 302, 303, 307, 308}
+
+
+class WebBackend:
+    """The address of a folder on a web server; ``headers`` go to its own host alone."""
+
+    folder = None
+
+    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
+        self.url = url
+        self._headers = dict(headers or {})
+        self._session: requests.Session | None = None
+
+    def where(self, path: str) -> str:
+        return f"{self.url.rstrip('/')}/{path}"
+
+    def exists(self) -> bool:
+        """Not to be told apart from an empty one: a web registry has an index."""
+        return False
+
+    @contextmanager
+    def open(self, path: str, start: int = 0) -> Iterator[Opened]:
+        where = self.where(path)
+        response = self._get(where, start)
+        try:
+            if start and (response.status_code == 416 or _first_byte(response) not in (None, start)):
+                response.close()  # the part is as long as the file or longer, or the server gave another part
+                response = self._get(where, 0)
+            first = _first_byte(response) or 0
+            yield Opened(cast(BinaryIO, _Body(response, where)), first, _whole_size(response))
+        finally:
+            response.close()
+
+    def _get(self, where: str, start: int) -> requests.Response:
+
+        url, home = where, urlsplit(where).netloc
+        for _ in range(MAX_REDIRECTS + 1):
+            with _plain_errors(where):
+                response = self._send(url, start, own=urlsplit(url).netloc == home)
+            target = response.headers.get("Location")
+            if response.status_code not in _REDIRECTS or target is None:
+                return _checked(response, where, start)
+            response.close()
+            before, url = url, urljoin(url, target)
+            scheme = urlsplit(url).scheme
+            if scheme not in ("http", "https") or (scheme == "http" and before.startswith("https:")):
+                raise RegistryError(
+                    f"{where}: expected a file, found a redirect to {_safe(url)}; only https, or http from http, is "
+                    "followed: do not use this registry before its publisher explains that"
+                )
+        raise RegistryError(f"{where}: expected a file, found more than {MAX_REDIRECTS} redirects; tell its publisher")
+
+    def _send(self, url: str, start: int, own: bool) -> requests.Response:
+        import requests
+
+        if self._session is None:
+            self._session = requests.Session()
+            if os.environ.get("SSL_CERT_FILE") and not os.environ.get("REQUESTS_CA_BUNDLE"):
+                self._session.verify = os.environ["SSL_CERT_FILE"]
+        # As it is: a compressed reply would be a bomb's way in, and weights do not get smaller.
+        headers = {"User-Agent": "pifa", "Accept-Encoding": "identity", **(self._headers if own else {})}
+        if start:
+            headers["Range"] = f"bytes={start}-"
+        return self._session.get(
+            url, headers=headers, stream=True, allow_redirects=False, timeout=(CONNECT_SECONDS, READ_SECONDS)
+        )
+
+
+class _Body:
+    """The body of a reply; what breaks it off is an `UnreachableError`."""
+
+    def __init__(self, response: requests.Response, where: str) -> None:
+        self._raw, self._where = response.raw, where
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to ``size`` bytes as they come: a slow server's few bytes are given at once."""
+        with _plain_errors(self._where):
+            if size < 0:
+                return cast(bytes, self._raw.read(decode_content=False))
+            return cast(bytes, self._raw.read1(size, decode_content=False))
+
+
+def _checked(response: requests.Response, where: str, start: int) -> requests.Response:
+    status, encoding = response.status_code, response.headers.get("Content-Encoding", "identity")
+    found = f"{status} {_safe(response.reason or '')}".strip()
+    if status in (200, 206) and encoding.lower() != "identity":
+        response.close()
+        raise RegistryError(
+            f"{where}: expected the file as it is, found a reply compressed by {_safe(encoding)}; "
+            "the server must send it uncompressed"
+        )
+    if status == 200 or (start and status in (206, 416)):
+        return response
+    response.close()
+    if status in (404, 410):
+        raise MissingFileError(
+            f"{where}: expected a file, found none ({found}); correct --registry, or tell the registry's publisher"
+        )
+    if status in _PASSING:
+        raise UnreachableError(
+            f"{where}: expected the file, found {found}; try again later", _seconds(response.headers)
+        )
+    cure = "check that you may read it" if status in (401, 403, 407) else "check the address"
+    raise RegistryError(f"{where}: expected the file, found {found}; {cure}")
+
+
+def _first_byte(response: requests.Response) -> int | None:
+    """The first byte of a partial reply, by its own word; None: the reply is no part."""
+    if response.status_code != 206:
+        return None
+    match = re.match(r"bytes (\d{1,19})-", response.headers.get("Content-Range", ""))
+    return int(match[1]) if match else -1
+
+
+def _whole_size(response: requests.Response) -> int | None:
+    if response.status_code == 206:
+        match = re.search(r"/(\d{1,19})$", response.headers.get("Content-Range", ""))
+    else:
+        match = re.search(r"^(\d{1,19})$", response.headers.get("Content-Length", ""))
+    return int(match[1]) if match else None
+
+
+def _seconds(headers: Mapping[str, str]) -> float | None:
+    """Retry-After in seconds; its other form, a date, is not worth a clock that may be wrong."""
+    text = headers.get("Retry-After", "")
+    return min(float(text), LONGEST_WAIT) if re.fullmatch(r"\d{1,9}", text) else None
+
+
+@contextmanager
+def _plain_errors(where: str) -> Iterator[None]:
+    import requests
+    import urllib3
+
+    try:
+        yield
+    except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
+        raise RegistryError(
+            f"{where}: expected a certificate that this machine trusts, found {_reason(error)}; "
+            "name your authority's file in REQUESTS_CA_BUNDLE"
+        ) from error
+    except requests.exceptions.ProxyError as error:
+        raise UnreachableError(
+            f"{where}: expected an answer through the proxy, found {_reason(error)}; check https_proxy and no_proxy"
+        ) from error
+    except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, UnicodeError) as error:
+        raise RegistryError(f"{where}: expected an address, found {_reason(error)}; correct --registry") from error
+    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        raise UnreachableError(
+            f"{where}: expected an answer, found {_reason(error)}; check the address and the connection"
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost reason in one line: what wraps it repeats addresses and objects."""
+    while isinstance(inner := getattr(error, "reason", None) or (error.args[:1] or (None,))[0], BaseException):
+        error = inner
+    text = _safe(str(error))
+    return re.sub(r"^<[^>]*>: ", "", text) or type(error).__name__
+
+
+def _safe(text: str) -> str:
+    """What a server says, as a line that a terminal can show."""
+    return "".join(c if c.isprintable() else "?" for c in text)[:200]

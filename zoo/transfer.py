@@ -1,0 +1,236 @@
+"""Bringing a file here whole: resumed where it stopped, tried again where the fault may pass, from the next mirror.
+
+What has come is kept beside the target as ``.NAME.SHA256.part``. A download that breaks off goes on there, in this
+process or in a later one; the part becomes the target only when its hash is right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, TypeVar
+
+from zoo.backends.base import Backend
+from zoo.errors import HashError, RegistryError, UnreachableError, ZooError
+from zoo.storage import CHUNK, flush, sync_folder, writing
+
+log = logging.getLogger("pifa")
+
+PAUSES = (0.5, 2.0, 8.0)
+"""Seconds before each further attempt, times 0.5 to 1.5 by chance: what failed together is not to return together."""
+
+LEAST_PROGRESS = 2**20
+"""Bytes that an attempt must bring for the attempts to be counted anew: long downloads may break often."""
+
+SLOW_BYTES, SLOW_SECONDS = 1000, 60.0
+"""A server that sends fewer bytes in so long is given up: 50 processes may wait for this one."""
+
+Advance = Callable[[int, int], None]
+"""Told how many bytes of a file are there, of how many, while it comes."""
+
+T = TypeVar("T")
+
+
+def untold(there: int, size: int) -> None:
+    """The `Advance` of those whom nobody watches."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place that a file can be had from."""
+
+    backend: Backend
+    path: str
+
+    @property
+    def where(self) -> str:
+        """Its address in messages."""
+        return self.backend.where(self.path)
+
+
+class Wanted(Protocol):
+    """What is known of a file beforehand: `FileEntry` without the name."""
+
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+
+
+def patiently(work: Callable[[], T], pauses: Sequence[float] = PAUSES) -> T:
+    """Do something that may fail for a while, and again after each pause.
+
+    Raises:
+        UnreachableError: it still fails after the last.
+    """
+    for pause in pauses:
+        try:
+            return work()
+        except UnreachableError as error:
+            _wait(pause, error)
+    return work()
+
+
+def download(
+    sources: Sequence[Source],
+    wanted: Wanted,
+    target: Path,
+    *,
+    accept: Callable[[Path], None] = lambda part: None,
+    advance: Advance = untold,
+    pauses: Sequence[float] = PAUSES,
+) -> None:
+    """Bring a file to ``target``, from the first source that has it right. One process at a time may do so.
+
+    Args:
+        sources: in this order; a source with another file is passed over, with a warning where a later one helps.
+        wanted: its hash and size.
+        target: replaced at once when the file is whole and right.
+        accept: a last look at the part; what it raises is raised, and the part is removed.
+        advance: see `Advance`.
+        pauses: see `PAUSES`.
+
+    Raises:
+        HashError: every source has another file, or none, and the first was another.
+        RegistryError: it can't be had; what came is kept.
+        ZooError: ``target`` cannot be written.
+    """
+    part = target.with_name(f".{target.name}.{wanted.sha256[:16]}.part")
+    left, attempt = list(sources), 0
+    refused: list[ZooError] = []
+    while True:
+        passing: UnreachableError | None = None
+        before = _size(part)
+        for source in tuple(left):
+            try:
+                _bring(source, wanted, part, advance)
+            except UnreachableError as error:
+                passing = passing or error
+            except ZooError as error:
+                if not isinstance(error, RegistryError | HashError):
+                    raise  # the disk's: no other source is the cure
+                left.remove(source)
+                refused.append(error)
+            else:
+                for fault in refused:
+                    log.warning("%s; taken from %s instead", fault, source.where)
+                try:
+                    accept(part)
+                except BaseException:
+                    part.unlink(missing_ok=True)
+                    raise
+                with writing(target):
+                    part.replace(target)
+                    sync_folder(target.parent)
+                return
+        if passing is None:
+            raise refused[0]
+        attempt = 0 if _size(part) - before >= LEAST_PROGRESS else attempt + 1
+        if attempt > len(pauses):
+            raise passing
+        _wait(pauses[max(attempt - 1, 0)] if pauses else 0.0, passing)
+
+
+def _bring(source: Source, wanted: Wanted, part: Path, advance: Advance) -> None:
+    """Complete the part from a source.
+
+    Raises:
+        UnreachableError: it broke off; the part has what came.
+        HashError: the source has another file; there is no part any more.
+    """
+    resumed = _size(part) > 0
+    try:
+        _go_on(source, wanted, part, advance)
+    except HashError:
+        if not resumed:
+            raise
+        # What an earlier run or another source began may be at fault: once more from the beginning.
+        _go_on(source, wanted, part, advance)
+
+
+def _go_on(source: Source, wanted: Wanted, part: Path, advance: Advance) -> None:
+    digest = hashlib.sha256()
+    start = _read_part(part, wanted, digest)
+    advance(start, wanted.size)
+    if start < wanted.size or not part.exists():
+        with source.backend.open(source.path, start) as opened:
+            if opened.size not in (None, wanted.size):
+                raise _other_file(part, source, f"{wanted.size} bytes", f"{opened.size}")
+            if opened.start != start:
+                digest, start = hashlib.sha256(), 0
+            came = _receive(opened.stream, source.where, wanted, part, digest, start, advance)
+        if came < wanted.size and opened.size is not None:
+            raise UnreachableError(
+                f"{source.where}: expected {wanted.size} bytes, found the connection broken after {came}; "
+                "what came is kept: the same command goes on there"
+            )
+        if came != wanted.size:
+            raise _other_file(part, source, f"{wanted.size} bytes", "more" if came > wanted.size else f"{came}")
+    if digest.hexdigest() != wanted.sha256:
+        raise _other_file(part, source, f"SHA-256 {wanted.sha256}", digest.hexdigest())
+
+
+def _read_part(part: Path, wanted: Wanted, digest: Any) -> int:
+    """Hash what is there of the file; returns its bytes, 0 where it is too much."""
+    with writing(part):
+        if _size(part) > wanted.size:
+            part.unlink()
+        if not part.exists():
+            return 0
+        with part.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+            return file.tell()
+
+
+def _receive(
+    stream: BinaryIO, where: str, wanted: Wanted, part: Path, digest: Any, start: int, advance: Advance
+) -> int:
+    """Append the stream to the part's first ``start`` bytes; returns the bytes there, at most one too many."""
+    came, mark, since = start, start, time.monotonic()
+    with writing(part):
+        file = part.open("r+b" if part.exists() else "x+b")
+    with file:
+        with writing(part):
+            file.truncate(start)
+            file.seek(start)
+        while came <= wanted.size and (chunk := stream.read(min(CHUNK, wanted.size + 1 - came))):
+            digest.update(chunk)
+            with writing(part):
+                file.write(chunk)
+            came += len(chunk)
+            advance(came, wanted.size)
+            if (now := time.monotonic()) - since > SLOW_SECONDS:
+                if came - mark < SLOW_BYTES:
+                    raise UnreachableError(
+                        f"{where}: expected at least {SLOW_BYTES} bytes in {SLOW_SECONDS:g} s, found {came - mark}; "
+                        "what came is kept: the same command goes on there"
+                    )
+                mark, since = came, now
+        with writing(part):
+            flush(file)
+    return came
+
+
+def _other_file(part: Path, source: Source, expected: str, found: str) -> HashError:
+    part.unlink(missing_ok=True)
+    return HashError(
+        f"{source.where}: expected {expected}, found {found}; the registry's file is damaged or was replaced: tell its "
+        "publisher, or use another registry"
+    )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _wait(pause: float, error: UnreachableError) -> None:
+    time.sleep(max(pause * random.uniform(0.5, 1.5), error.retry_after or 0.0))
