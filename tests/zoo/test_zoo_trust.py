@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from zoo.errors import ZooError
 from zoo.keys import TrustedKey, make_key, read_public_key
-from zoo.trust import PUBLIC_KEYS, Trusted, distrust, recorded, same_place, trust, trusted_keys
+from zoo.trust import PUBLIC_KEYS, Trusted, distrust, same_place, trust, trusted, trusted_keys
 
 URL = "https://example.org/zoo"
 
@@ -46,7 +47,7 @@ def test_keys_of_one_registry_and_of_all(
     tmp_path: Path, ours: Path, theirs: Path, trusted_key: TrustedKey, other_key: TrustedKey
 ) -> None:
     assert fingerprints(URL, tmp_path) == []
-    assert recorded(tmp_path) == ()
+    assert trusted(tmp_path) == ()
     assert list(tmp_path.iterdir()) == []  # asking leaves nothing
     assert trust(ours, URL, tmp_path) == trusted_key
     assert fingerprints(URL, tmp_path) == [trusted_key.fingerprint]
@@ -57,7 +58,7 @@ def test_keys_of_one_registry_and_of_all(
     (key, _) = trusted_keys(URL, tmp_path)
     assert key.pem == trusted_key.pem
     assert str(tmp_path / "zoo" / "trust.json") in key.where
-    assert [trusted.registry for trusted in recorded(tmp_path)] == [URL, None]
+    assert [one.registry for one in trusted(tmp_path)] == [URL, None]
 
 
 def test_trusting_again_changes_nothing(record: Path, tmp_path: Path, ours: Path) -> None:
@@ -65,7 +66,7 @@ def test_trusting_again_changes_nothing(record: Path, tmp_path: Path, ours: Path
     trust(ours, f"{URL}/", tmp_path)
     assert record.read_bytes() == before
     trust(ours, None, tmp_path)  # wider: for all
-    assert len(recorded(tmp_path)) == 2
+    assert len(trusted(tmp_path)) == 2
     assert len(trusted_keys(URL, tmp_path)) == 1
 
 
@@ -111,7 +112,7 @@ def test_distrust(tmp_path: Path, ours: Path, theirs: Path, trusted_key: Trusted
     for path, registry in ((ours, None), (theirs, None), (ours, URL)):
         trust(path, registry, tmp_path)
     gone = distrust(trusted_key.fingerprint[:8].upper(), tmp_path)
-    assert [trusted.registry for trusted in gone] == [None, URL]
+    assert [one.registry for one in gone] == [None, URL]
     assert fingerprints(URL, tmp_path) == [other_key.fingerprint]
     for prefix, message in (
         (trusted_key.fingerprint, "found no such keys"),
@@ -126,7 +127,8 @@ def test_distrust(tmp_path: Path, ours: Path, theirs: Path, trusted_key: Trusted
 
 def test_distrust_of_two_keys_that_begin_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alike = [Trusted(TrustedKey("", "a" * 63 + end, ""), None) for end in "12"]
-    monkeypatch.setattr("zoo.trust.recorded", lambda _: tuple(alike))
+    # By the module: `zoo.trust` is the function of that name.
+    monkeypatch.setattr(sys.modules[Trusted.__module__], "trusted", lambda _: tuple(alike))
     with pytest.raises(ZooError, match="found 2 such keys"):
         distrust("a" * 63, tmp_path)
 
@@ -153,7 +155,7 @@ def test_a_damaged_record_is_not_no_keys(record: Path, tmp_path: Path, ours: Pat
     before = record.read_bytes()
     for call in (
         lambda: trusted_keys(URL, tmp_path),
-        lambda: recorded(tmp_path),
+        lambda: trusted(tmp_path),
         lambda: trust(ours, None, tmp_path),
         lambda: distrust("0" * 8, tmp_path),
     ):
@@ -183,7 +185,7 @@ def test_several_at_once_lose_nothing(tmp_path: Path) -> None:
     keys = [make_key(tmp_path / f"key-{number}") for number in range(8)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda path: trust(path, None, tmp_path), keys))
-    assert {trusted.key.pem for trusted in recorded(tmp_path)} == {path.read_text() for path in keys}
+    assert {one.key.pem for one in trusted(tmp_path)} == {path.read_text() for path in keys}
 
 
 @pytest.mark.parametrize(
@@ -244,7 +246,7 @@ def test_addresses_that_are_none(tmp_path: Path, ours: Path) -> None:
         trust(ours, str(tmp_path / "a\nb"), tmp_path)
     with pytest.raises(ZooError, match="correct its address"):
         trust(ours, os.fsdecode(bytes(tmp_path) + b"/\xff"), tmp_path)
-    assert recorded(tmp_path) == ()
+    assert trusted(tmp_path) == ()
 
 
 def test_a_record_by_hand(tmp_path: Path, ours: Path) -> None:
