@@ -63,7 +63,7 @@ def check_file(
         path: a regular file, which is read once.
         signature: the bundle, from anywhere.
         keys: those that are trusted.
-        where: the bundle's place, for messages.
+        where: the place of what is signed, for messages.
         name: the file's name in the registry, where it is kept under another one here.
 
     Returns:
@@ -119,7 +119,7 @@ def _scratch() -> Iterator[Path]:
 
 def _named_key(signature: bytes, keys: Sequence[TrustedKey], where: str, name: str) -> TrustedKey:
     """The trusted key that a bundle names, if the bundle has the form of a signature of the one file ``name``."""
-    claim = read_claim(signature, where)
+    claim = read_claim(signature, f"signature of {where}")
     key = next((key for key in keys if key.hint == claim.hint), None)
     if key is None:
         trusted = ", ".join(key.fingerprint[:16] for key in keys) or "none"

@@ -38,14 +38,14 @@ def _silent(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
 
 
 def accepted(signature: bytes, key: TrustedKey) -> bool:
-    return check_bytes(NAME, DATA, signature, [key], "some.sig") == key
+    return check_bytes(NAME, DATA, signature, [key], "some.json") == key
 
 
 def refused(signature: bytes, key: TrustedKey, name: str = NAME, data: bytes = DATA) -> str:
     with pytest.raises(SignatureError) as caught:
-        check_bytes(name, data, signature, [key], "some.sig")
+        check_bytes(name, data, signature, [key], "some.json")
     message = str(caught.value)
-    assert message.startswith("some.sig")
+    assert message.startswith(("some.json: expected", "signature of some.json"))
     assert "\n" not in message
     return message
 

@@ -41,13 +41,13 @@ def signature(signing_key: Path) -> bytes:
 
 def refused(signature: bytes, key: TrustedKey, name: str = NAME, data: bytes = DATA) -> str:
     with pytest.raises(SignatureError) as caught:
-        check_bytes(name, data, signature, [key], "some.sig")
-    assert str(caught.value).startswith("some.sig")
+        check_bytes(name, data, signature, [key], "some.json")
+    assert str(caught.value).startswith(("some.json: expected", "signature of some.json"))
     return str(caught.value)
 
 
 def test_bytes_round_trip(signature: bytes, trusted_key: TrustedKey, other_key: TrustedKey) -> None:
-    assert check_bytes(NAME, DATA, signature, [other_key, trusted_key], "some.sig") == trusted_key
+    assert check_bytes(NAME, DATA, signature, [other_key, trusted_key], "some.json") == trusted_key
     assert "another content" in refused(signature, trusted_key, data=DATA + b" ")
     assert "another content" in refused(signature, trusted_key, data=b"")
     assert "one of index.json" in refused(signature, trusted_key, name="weights.safetensors")
@@ -57,16 +57,16 @@ def test_files_round_trip(tmp_path: Path, signing_key: Path, trusted_key: Truste
     path = tmp_path / "weights.safetensors"
     path.write_bytes(bytes(range(256)) * 10_000)  # more than the library reads at once
     signature = sign_file(path, signing_key)
-    assert check_file(path, signature, [trusted_key], "some.sig") == trusted_key
+    assert check_file(path, signature, [trusted_key], "some.json") == trusted_key
     kept = path.rename(tmp_path / ".weights-1234")
-    assert check_file(kept, signature, [trusted_key], "some.sig", "weights.safetensors") == trusted_key
+    assert check_file(kept, signature, [trusted_key], "some.json", "weights.safetensors") == trusted_key
     with pytest.raises(SignatureError, match=r"one of weights\.safetensors"):
-        check_file(kept, signature, [trusted_key], "some.sig")
+        check_file(kept, signature, [trusted_key], "some.json")
     with kept.open("r+b") as file:
         file.seek(2_000_000)
         file.write(b"!")
     with pytest.raises(SignatureError, match="another content"):
-        check_file(kept, signature, [trusted_key], "some.sig", "weights.safetensors")
+        check_file(kept, signature, [trusted_key], "some.json", "weights.safetensors")
 
 
 def test_only_regular_files(tmp_path: Path, signing_key: Path, trusted_key: TrustedKey, signature: bytes) -> None:
@@ -77,7 +77,7 @@ def test_only_regular_files(tmp_path: Path, signing_key: Path, trusted_key: Trus
         with pytest.raises(ZooError, match="regular file to sign"):
             sign_file(path, signing_key)
         with pytest.raises(SignatureError, match="regular file to check"):
-            check_file(path, signature, [trusted_key], "some.sig", NAME)
+            check_file(path, signature, [trusted_key], "some.json", NAME)
 
 
 def test_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +87,7 @@ def test_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         sign_bytes(NAME, DATA, tmp_path / "key")
     monkeypatch.setenv(PASSWORD, "wörd")
     signature = sign_bytes(NAME, DATA, tmp_path / "key")
-    check_bytes(NAME, DATA, signature, [read_public_key(public)], "some.sig")
+    check_bytes(NAME, DATA, signature, [read_public_key(public)], "some.json")
 
 
 def test_another_key(signature: bytes, trusted_key: TrustedKey, other_key: TrustedKey) -> None:
@@ -95,7 +95,7 @@ def test_another_key(signature: bytes, trusted_key: TrustedKey, other_key: Trust
     assert "by another key" in message
     assert other_key.fingerprint[:16] in message
     with pytest.raises(SignatureError, match=r"trusted key \(none\)"):
-        check_bytes(NAME, DATA, signature, [], "some.sig")
+        check_bytes(NAME, DATA, signature, [], "some.json")
     # The name of the key in the bundle is anybody's to write.
     assert "forged" in refused(signature.replace(trusted_key.hint.encode(), other_key.hint.encode()), other_key)
 
@@ -108,7 +108,7 @@ def test_the_stock_tool_agrees(tmp_path: Path, signing_key: Path, trusted_key: T
     stock = [sys.executable, "-m", "model_signing", "verify", "key", path, "--signature", ours, "--public_key", public]
     assert "succeeded" in subprocess.run(stock, check=True, capture_output=True, text=True).stdout
     signing.Config().use_elliptic_key_signer(private_key=signing_key).sign(path, its)
-    assert check_bytes(NAME, DATA, its.read_bytes(), [trusted_key], "some.sig") == trusted_key
+    assert check_bytes(NAME, DATA, its.read_bytes(), [trusted_key], "some.json") == trusted_key
     # What the library takes and we do not: the same content under another name.
     verifier = verifying.Config().use_elliptic_key_verifier(public_key=public)
     verifier.verify(path.rename(tmp_path / "other.json"), ours)
@@ -151,7 +151,7 @@ def test_no_room_for_temporary_files(
 ) -> None:
     for call in (
         lambda: sign_bytes(NAME, DATA, signing_key),
-        lambda: check_bytes(NAME, DATA, signature, [trusted_key], "some.sig"),
+        lambda: check_bytes(NAME, DATA, signature, [trusted_key], "some.json"),
     ):
         with monkeypatch.context() as patch:  # for the call alone: pytest has temporary files too
             patch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
@@ -166,7 +166,7 @@ def test_without_the_extra(
         monkeypatch.setitem(sys.modules, f"model_signing.{name}", None)
     for call in (
         lambda: sign_bytes(NAME, DATA, signing_key),
-        lambda: check_bytes(NAME, DATA, signature, [trusted_key], "some.sig"),
+        lambda: check_bytes(NAME, DATA, signature, [trusted_key], "some.json"),
     ):
         with pytest.raises(ZooError, match=r"pip install 'pifa\[sign\]'"):
             call()
