@@ -190,3 +190,13 @@ def test_damaged_weights_are_not_signed(published: Path, keys: Path) -> None:
         zoo.sign(published, zoo.Signer(keys / "mine"), adopt=True)
     assert (published / "index.json").read_bytes() == before
     assert not (published / "signatures").exists()
+
+
+@pytest.mark.parametrize("index", [None, b'{"serial": 0, "updated": "2026-01-01T00:00:00Z", "schema_version": 1}'])
+def test_an_emptied_registry_is_not_begun_anew(signed: Path, checkpoint: Make, keys: Path, index: bytes | None) -> None:
+    zoo.Registry(signed).index()
+    (signed / "index.json").unlink()
+    if index is not None:
+        (signed / "index.json").write_bytes(index)
+    with pytest.raises(zoo.StaleIndexError, match="begin anew"):
+        zoo.publish(signed, weights=checkpoint(1), name="b", version="1.0.0", signer=zoo.Signer(keys / "mine"))
