@@ -10,6 +10,7 @@ from zoo.errors import ZooError
 Model = TypeVar("Model", bound=BaseModel)
 
 _SHOWN_PROBLEMS = 4
+_CURE = "get it anew, or tell its author"
 
 
 class Document(BaseModel):
@@ -33,7 +34,7 @@ def load_json(data: bytes | str, where: str, error: type[ZooError] = ZooError) -
         _refuse_control(found)
         return found
     except (ValueError, RecursionError) as problem:
-        raise error(f"{where}: expected a JSON document, found something else ({problem})") from problem
+        raise error(f"{where}: expected a JSON document, found something else ({problem}); {_CURE}") from problem
 
 
 def dump_json(value: object) -> bytes:
