@@ -1,11 +1,12 @@
-"""Charts of HTML pages: SVG twice each, for a light and for a dark page."""
+"""Charts of HTML pages: SVG twice each, for a light and for a dark page; and as PNG for a card."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -14,16 +15,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from pipelines.pages import data_address
-
-
-@dataclass(frozen=True)
-class Chart:
-    """One chart: what it shows, for those who can't see it, and its two data addresses."""
-
-    title: str
-    text: str
-    light: str
-    dark: str
 
 
 @dataclass(frozen=True)
@@ -55,6 +46,33 @@ _DARK = Theme(
 Draw = Callable[[Figure, Theme], None]
 
 
+@dataclass(frozen=True)
+class Chart:
+    """One chart: what it shows, for those who can't see it, its size in inches, and how it is drawn.
+
+    It is drawn when it is asked for: of a report's charts, a card shows a few.
+    """
+
+    title: str
+    text: str
+    size: tuple[float, float]
+    draw: Draw
+
+    @cached_property
+    def light(self) -> str:
+        """A data address of the chart on a light page."""
+        return data_address("image/svg+xml", _render(self, _LIGHT, "svg"))
+
+    @cached_property
+    def dark(self) -> str:
+        """A data address of the chart on a dark page."""
+        return data_address("image/svg+xml", _render(self, _DARK, "svg"))
+
+    def png(self) -> bytes:
+        """The chart on white, the same bytes for the same numbers by one version of Matplotlib."""
+        return _render(self, _LIGHT, "png")
+
+
 PERCENTILES = (50, 90, 95, 99)
 
 DOTS = 100_000
@@ -66,12 +84,7 @@ def even(values: np.ndarray, most: int) -> np.ndarray:
     return values[:: max(1, -(-len(values) // most))]
 
 
-def make_chart(title: str, text: str, size: tuple[float, float], draw: Draw) -> Chart:
-    """Draw a chart of ``size`` inches for both pages."""
-    return Chart(title, text, _render(size, draw, _LIGHT), _render(size, draw, _DARK))
-
-
-def _render(size: tuple[float, float], draw: Draw, theme: Theme) -> str:
+def _render(chart: Chart, theme: Theme, form: Literal["svg", "png"]) -> bytes:
     settings: Any = {
         "font.size": 9,
         "text.color": theme.ink,
@@ -91,21 +104,23 @@ def _render(size: tuple[float, float], draw: Draw, theme: Theme) -> str:
         "svg.hashsalt": "pifa",  # the same bytes for the same numbers
     }
     with matplotlib.rc_context(settings):
-        figure = Figure(figsize=size, layout="constrained")
-        figure.patch.set_alpha(0)
-        draw(figure, theme)
-        for axes in figure.axes:
-            axes.patch.set_alpha(0)
+        figure = Figure(figsize=chart.size, layout="constrained")
+        chart.draw(figure, theme)
+        if form == "svg":
+            for patch in (figure.patch, *(axes.patch for axes in figure.axes)):
+                patch.set_alpha(0)
         file = io.BytesIO()
-        figure.savefig(file, format="svg", dpi=160, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    return data_address("image/svg+xml", file.getvalue())
+        # Neither a date nor a version of the library that drew it.
+        absent = ("Date", "Creator", "Format", "Type") if form == "svg" else ("Software",)
+        figure.savefig(file, format=form, dpi=160, metadata=dict.fromkeys(absent))
+    return file.getvalue()
 
 
 def pose_chart(fitted: np.ndarray, own: np.ndarray | None = None, title: str = "Pose of the fits") -> Chart:
     """Histograms of the fits' angles, ``(F, 3)`` degrees, and of the data set's own, ``(G, 3)``, where it has some."""
     yaw, pitch, roll = np.median(fitted, axis=0)
     text = f"Histograms of yaw (median {yaw:.0f}°), pitch (median {pitch:.0f}°) and roll (median {roll:.0f}°)."
-    return make_chart(title, text, (10, 2.7), lambda f, t: draw_poses(f, t, fitted, own))
+    return Chart(title, text, (10, 2.7), lambda f, t: draw_poses(f, t, fitted, own))
 
 
 def draw_poses(figure: Figure, theme: Theme, fitted: np.ndarray, own: np.ndarray | None = None) -> None:
@@ -139,7 +154,7 @@ def error_chart(nme: np.ndarray) -> Chart:
     """Histogram and cumulative curve of ``(F,)`` fit errors, percent of the tight box."""
     ranks = ", ".join(f"{p} % of the faces below {np.percentile(nme, p):.2f} %" for p in PERCENTILES)
     text = f"Fit error in percent of the tight box: {ranks}."
-    return make_chart("Fit error", text, (10, 3.1), lambda f, t: _errors(f, t, nme))
+    return Chart("Fit error", text, (10, 3.1), lambda f, t: _errors(f, t, nme))
 
 
 def _errors(figure: Figure, theme: Theme, nme: np.ndarray) -> None:
@@ -170,7 +185,7 @@ def _errors(figure: Figure, theme: Theme, nme: np.ndarray) -> None:
 def yaw_error_chart(yaw: np.ndarray, nme: np.ndarray) -> Chart:
     """Fit errors over yaw, percent of the tight box over degrees, both ``(F,)``."""
     text = "Each face's error over its yaw, with median and 90th percentile in bands of 10°."
-    return make_chart("Fit error over yaw", text, (6.2, 3.2), lambda f, t: draw_yaw_error(f, t, yaw, nme))
+    return Chart("Fit error over yaw", text, (6.2, 3.2), lambda f, t: draw_yaw_error(f, t, yaw, nme))
 
 
 def draw_yaw_error(figure: Figure, theme: Theme, yaw: np.ndarray, nme: np.ndarray, of: str = "tight box") -> None:
@@ -224,7 +239,7 @@ def _plain_ticks(axes: Axes, low: float, high: float) -> None:
 def visibility_chart(table: dict[str, Any]) -> Chart:
     """How often each point is labelled; ``table`` as ``points_table`` makes it."""
     text = f"Share of the faces in which each point of {table['scheme']} is visible, occluded or not labelled."
-    return make_chart(f"Points of {table['scheme']}", text, (10, 2.5), lambda f, t: _bars(f, t, table["points"]))
+    return Chart(f"Points of {table['scheme']}", text, (10, 2.5), lambda f, t: _bars(f, t, table["points"]))
 
 
 def _bars(figure: Figure, theme: Theme, points: list[dict[str, Any]]) -> None:

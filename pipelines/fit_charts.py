@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipelines.charts import Chart, Theme, error_chart, make_chart, pose_chart, yaw_error_chart
+from pipelines.charts import Chart, Theme, error_chart, pose_chart, yaw_error_chart
 from pipelines.fits import FitTable
 
 
@@ -19,7 +19,7 @@ def draw_charts(table: FitTable) -> list[Chart]:
         error_chart(table.nme),
         pose_chart(poses),
         yaw_error_chart(table.yaw, table.nme),
-        make_chart(
+        Chart(
             "Plausibility",
             f"Histogram of squared coefficients over degrees of freedom; 1 is as the prior says; {middle}.",
             (3.8, 3.2),

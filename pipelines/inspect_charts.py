@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipelines.charts import Chart, Theme, draw_poses, draw_sizes, even, make_chart, visibility_chart
+from pipelines.charts import Chart, Theme, draw_poses, draw_sizes, even, visibility_chart
 from pipelines.inspect_fits import ANGLES, Fitted, comparable
 from pipelines.inspect_survey import Survey
 
@@ -24,12 +24,12 @@ def draw_charts(survey: Survey, fitted: Fitted, points: list[dict[str, Any]]) ->
     pose = fitted.pose[fitted.done]
     if len(pose) or len(own):
         text = "Histograms of yaw, pitch and roll, of the fit and, where there is one, of the data set's own pose."
-        charts.append(make_chart("Pose", text, (10, 2.7), lambda f, t: draw_poses(f, t, pose, own)))
+        charts.append(Chart("Pose", text, (10, 2.7), lambda f, t: draw_poses(f, t, pose, own)))
     both = comparable(fitted)
     if both.sum() > 1:
         text = "Each face's angles in the data set against those of the fit; they should lie along the diagonal."
         charts.append(
-            make_chart(
+            Chart(
                 "The data set's own pose against the fit's",
                 text,
                 (10, 3.2),
@@ -38,7 +38,7 @@ def draw_charts(survey: Survey, fitted: Fitted, points: list[dict[str, Any]]) ->
         )
     if survey.faces:
         text = "Histogram of face sizes, sizes of the images, and where the data set's boxes lie about the tight boxes."
-        charts.append(make_chart("Sizes and boxes", text, (10, 3.0), lambda f, t: _sizes(f, t, survey.columns)))
+        charts.append(Chart("Sizes and boxes", text, (10, 3.0), lambda f, t: _sizes(f, t, survey.columns)))
     return [*charts, *map(visibility_chart, points)]
 
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
-from pipelines.charts import Chart, Theme, draw_yaw_error, make_chart
+from pipelines.charts import Chart, Theme, draw_yaw_error
 from pipelines.evaluate import Evaluation
 from pipelines.report_documents import EvalDocument
 from pipelines.report_entries import Entry
@@ -76,7 +76,7 @@ def _chart(
     if len(lines) > 8:
         size = (size[0], size[1] + 0.16 * (len(lines) - 8))  # room for the legend
     names = ", ".join(line.entry.name for line in lines)
-    return make_chart(title, f"{text} {names}.", size, lambda f, t: draw(f, t, lines, *more))
+    return Chart(title, f"{text} {names}.", size, lambda f, t: draw(f, t, lines, *more))
 
 
 def _style(theme: Theme, i: int) -> dict[str, Any]:
@@ -173,7 +173,7 @@ def _scatter(found: Evaluation) -> list[Chart]:
     of = NORMALISERS[found.values["normaliser"]]
     text = "Each crop's error over its yaw, with median and 90th percentile in bands of 10°."
     draw = lambda f, t: draw_yaw_error(f, t, yaw[known], errors[known], of)  # noqa: E731 (the charts take a function)
-    return [make_chart("Error over yaw", text, CHART, draw)]
+    return [Chart("Error over yaw", text, CHART, draw)]
 
 
 def _training(figure: Figure, theme: Theme, lines: Sequence[Line]) -> None:

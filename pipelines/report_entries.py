@@ -136,7 +136,7 @@ def _read_run(run: Path) -> Entry:
     if not isinstance(document, dict) or not {"config", "split"} <= document.keys():
         raise ReportError(f"{run / 'config.json'}: expected a run's configuration, found another document; {cure}")
     notes: list[str] = []
-    rounds = _read_rounds(run / "metrics.csv", notes)
+    rounds = read_rounds(run / "metrics.csv", notes)
     config = document["config"] if isinstance(document["config"], dict) else {}
     entry = Entry(run.resolve().name, "run", None, None, config, rounds, notes)
     try:
@@ -175,7 +175,7 @@ def _stores(document: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _read_rounds(path: Path, notes: list[str]) -> list[dict[str, float]]:
+def read_rounds(path: Path, notes: list[str]) -> list[dict[str, float]]:
     """The rows of ``metrics.csv``, numbers alone."""
     rows: list[dict[str, float]] = []
     try:

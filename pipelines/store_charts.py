@@ -12,7 +12,6 @@ from pipelines.charts import (
     Theme,
     draw_sizes,
     error_chart,
-    make_chart,
     pose_chart,
     visibility_chart,
     yaw_error_chart,
@@ -37,7 +36,7 @@ def draw_charts(
         "errors": error_chart(nme),
         "pose": pose_chart(pose, table.own),
         "yaw": yaw_error_chart(pose[:, 0], nme),
-        "sizes": make_chart(
+        "sizes": Chart(
             "Size in the source images",
             f"Histogram of the faces' sizes in their images, {middle}.",
             (3.8, 3.2),
@@ -52,7 +51,7 @@ def draw_charts(
         text = (
             "Histograms of how far the centres of jittered boxes lie from the unjittered, and how they are stretched."
         )
-        charts["jitter"] = make_chart("Jitter of the boxes", text, (10, 2.7), lambda f, t: _jitter(f, t, sample))
+        charts["jitter"] = Chart("Jitter of the boxes", text, (10, 2.7), lambda f, t: _jitter(f, t, sample))
     return charts
 
 

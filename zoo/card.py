@@ -1,16 +1,24 @@
 """The model card: one Markdown page made from the entry, the configuration and the metrics alone.
 
-It holds no date, so that publishing again after a killed publication gives the same bytes.
+It holds no date, so that publishing again after a killed publication gives the same bytes. Every text in it comes
+from a file of somebody's, and is shown as text (`zoo.texts`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from pydantic import JsonValue
 
 from zoo.checkpoint import Header
 from zoo.entry import WEIGHTS, Entry, Metric
+from zoo.protocol import protocol
+from zoo.texts import code, link, markdown, plain, size, value
 
-_COLUMNS = (
+KINDS = {"2d": "jaw points on the visible silhouette", "3d": "every point one place on the head"}
+
+TRAINING, LIMITS = "How it was trained", "Limits"
+"""Sections that a site takes over from the card: what they say stands nowhere else."""
+
+COLUMNS = (
     ("source", "measured on"),
     ("subset", "subset"),
     ("faces", "faces"),
@@ -23,36 +31,41 @@ _COLUMNS = (
     ("failure_rate_8", "failure rate at 8 %"),
     ("auc_8", "AUC to 8 %"),
     ("mape", "MAPE px"),
+    ("visibility_accuracy", "visibility right"),
     ("ms_per_face", "ms a face"),
 )
+_SETTINGS = 80
+"""Rows of settings; a real configuration has about thirty, and a hostile one must not fill the card."""
 
 
 def make_card(entry: Entry, header: Header, limits: Sequence[str] = ()) -> bytes:
     """The card of an entry, UTF-8 Markdown; ``limits`` are the publisher's own lines for "Limits"."""
     sections = [
         [f"# {entry.label}", "", *_what(entry, header)],
-        ["## How it was trained", "", *_training(entry, header)],
+        [f"## {TRAINING}", "", *_training(entry, header)],
         ["## How it was measured", "", *_measured(entry.metrics)],
-        ["## Limits", "", *_limits(entry, limits)],
+        *([["## Pictures", *_pictures(entry)]] if entry.pictures else []),
+        [f"## {LIMITS}", "", *_limits(entry, limits)],
         ["## How to use it", "", *_use(entry)],
-        ["## Licence", "", _text(entry.licence or "Not stated: ask the publisher before you use it.")],
+        ["## Licence", "", markdown(entry.licence or "Not stated: ask the publisher before you use it.")],
     ]
     return ("\n\n".join("\n".join(section) for section in sections) + "\n").encode("utf-8")
 
 
 def _what(entry: Entry, header: Header) -> list[str]:
-    morphable = f"{entry.morphable.name}, fingerprint `{_text(entry.morphable.fingerprint)}`"
-    kind = {"2d": "jaw points on the visible silhouette", "3d": "every point one place on the head"}
     rows = [
-        ("preset", entry.preset),
-        ("landmarks", f"{entry.scheme}, {entry.landmark_kind} ({kind[entry.landmark_kind]})"),
-        ("morphable model", morphable),
-        ("where to get that model", entry.morphable.where or "not stated"),
+        ("preset", markdown(entry.preset)),
+        *([("architecture", markdown(entry.architecture))] if entry.architecture else []),
+        ("landmarks", f"{markdown(entry.scheme)}, {entry.landmark_kind} ({KINDS[entry.landmark_kind]})"),
+        ("morphable model", f"{markdown(entry.morphable.name)}, fingerprint {code(entry.morphable.fingerprint)}"),
+        ("where to get that model", link(entry.morphable.where or "not stated")),
         ("input", f"{entry.input_size} × {entry.input_size} pixels"),
-        ("box", f"{entry.boxes}, grown by {entry.grow:g}"),
-        ("written by", f"pifa {header.config.pifa_version}"),
-        ("source commit", entry.source_commit or "not stated"),
-        *((f"`{file.name}`", f"{file.size} bytes, SHA-256 `{file.sha256}`") for file in entry.files),
+        ("box", f"{markdown(entry.boxes)}, grown by {entry.grow:g}"),
+        ("written by", f"pifa {markdown(header.config.pifa_version)}"),
+        ("oldest pifa that runs it", entry.min_pifa or "not stated"),
+        ("source commit", markdown(entry.source_commit or "not stated")),
+        *((code(file.name), f"{size(file.size)}, SHA-256 {code(file.sha256)}") for file in entry.files),
+        *(("the same files also at", link(mirror)) for mirror in entry.mirrors),
     ]
     return [
         "Pose-invariant face alignment: one end-to-end network that fits a 3D morphable model to a face in an image.",
@@ -62,24 +75,49 @@ def _what(entry: Entry, header: Header) -> list[str]:
 
 
 def _training(entry: Entry, header: Header) -> list[str]:
-    data = [f"- {_text(line)}" for line in entry.training_data] or ["- no data stated"]
-    facts = header.config.training.model_extra or {}
-    rows = [(key, _value(value)) for key, value in facts.items() if not isinstance(value, dict | list)]
+    data = [f"- {markdown(line)}" for line in entry.training_data] or ["- no data stated"]
+    rows = [(markdown(key, 80), markdown(found)) for key, found in _settings(header)][:_SETTINGS]
     table = ["", *_table(("setting", "value"), rows)] if rows else []
     return ["Data:", "", *data, *table, "", "Every setting is in `config.json`."]
+
+
+def _settings(header: Header) -> Iterator[tuple[str, str]]:
+    """What training says of itself, then its configuration's parts about optimiser, losses and data."""
+    for key, found in (header.config.training.model_extra or {}).items():
+        if key in ("train_subjects", "val_subjects") and isinstance(found, list):
+            yield f"people {'trained on' if key[0] == 't' else 'held out'}", f"{len(found):,}"
+        elif not isinstance(found, dict | list):
+            yield key, value(found)
+    config = header.document.get("config") if isinstance(header.document, dict) else None
+    for part in ("training", "optimizer", "losses"):
+        section = config.get(part) if isinstance(config, dict) else None
+        for key, found in section.items() if isinstance(section, dict) else ():
+            if (shown := _short(found)) is not None:
+                yield f"{part}.{key}", shown
+
+
+def _short(found: JsonValue) -> str | None:
+    """A value, or a short list of such; None for what is nested."""
+    if not isinstance(found, list):
+        return None if isinstance(found, dict) else value(found)
+    flat = [value(item) for item in found if not isinstance(item, dict | list)]
+    return ", ".join(flat) if flat and len(flat) == len(found) <= 16 else None
 
 
 def _measured(metrics: Sequence[Metric]) -> list[str]:
     if not metrics:
         return ["Not measured: this version was published without an evaluation."]
     dumped = [metric.model_dump() for metric in metrics]
-    used = [(key, title) for key, title in _COLUMNS if any(key in values for values in dumped)]
+    used = [(key, title) for key, title in COLUMNS if any(key in values for values in dumped)]
     lines = [
         "As `pifa eval --json` wrote it. NME is the mean point error over visible landmarks, in percent of "
-        "the normaliser.",
+        "the normaliser. Numbers of different faces, boxes, landmarks or normalisers are not to be compared.",
         "",
-        *_table([title for _, title in used], [[_value(v.get(key)) for key, _ in used] for v in dumped]),
+        *_table([title for _, title in used], [[_cell(v.get(key)) for key, _ in used] for v in dumped]),
     ]
+    for metric in metrics:
+        lines += ["", f"**{markdown(measured_on(metric))}**", ""]
+        lines += [f"- {what}: {how}" for what, how in protocol(metric, markdown)]
     blocks = max(len(metric.nme_per_block or ()) for metric in metrics)
     if blocks:
         rows = [[_on(m), *_padded(m.nme_per_block or (), blocks)] for m in metrics]
@@ -87,20 +125,26 @@ def _measured(metrics: Sequence[Metric]) -> list[str]:
         lines += _table(["measured on", *(f"block {i + 1}" for i in range(blocks))], rows)
     yaws = list(dict.fromkeys(yaw for metric in metrics for yaw in metric.nme_by_yaw or {}))
     if yaws:
-        rows = [[_on(m), *(_value((m.nme_by_yaw or {}).get(yaw)) for yaw in yaws)] for m in metrics]
-        lines += ["", "NME % by yaw, degrees:", "", *_table(["measured on", *yaws], rows)]
+        rows = [[_on(m), *(_cell((m.nme_by_yaw or {}).get(yaw)) for yaw in yaws)] for m in metrics]
+        head = ["measured on", *(markdown(yaw, 40) for yaw in yaws)]
+        lines += ["", "NME % by yaw, degrees:", "", *_table(head, rows)]
     return lines
+
+
+def _pictures(entry: Entry) -> Iterator[str]:
+    for picture in entry.pictures:
+        yield from ("", f"![{markdown(picture.caption)}]({picture.file})", "", markdown(picture.caption))
 
 
 def _limits(entry: Entry, limits: Sequence[str]) -> list[str]:
     own = [
-        f"It expects boxes of the convention “{_text(entry.boxes)}”; other boxes cost accuracy.",
-        f"It needs the morphable model of the fingerprint above and gives {_text(entry.scheme)} landmarks.",
+        f"It expects boxes of the convention “{markdown(entry.boxes)}”; other boxes cost accuracy.",
+        f"It needs the morphable model of the fingerprint above and gives {markdown(entry.scheme)} landmarks.",
         "The numbers above hold for the faces they were measured on, and for no others by themselves."
         if entry.metrics
         else "Nothing is known here about its accuracy.",
     ]
-    return [f"- {line}" for line in (*own, *map(_text, limits))]
+    return [f"- {line}" for line in (*own, *map(markdown, limits))]
 
 
 def _use(entry: Entry) -> list[str]:
@@ -113,25 +157,25 @@ def _use(entry: Entry) -> list[str]:
     ]
 
 
+def measured_on(metric: Metric) -> str:
+    """What a metric was measured on, in few words, one line."""
+    named = " ".join(part for part in (metric.source, metric.subset) if part)
+    return plain(named, 120) or f"{metric.faces:,} faces"
+
+
 def _on(metric: Metric) -> str:
-    return " ".join(part for part in (metric.source, metric.subset) if part) or f"{metric.faces} faces"
+    return markdown(measured_on(metric))
 
 
 def _padded(values: Sequence[float | None], length: int) -> list[str]:
-    return [_value(value) for value in values] + ["–"] * (length - len(values))
+    return [*map(value, values), *["–"] * (length - len(values))]
+
+
+def _cell(found: JsonValue) -> str:
+    return markdown(value(found), 120)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Cells are Markdown already; only what would end a cell is escaped."""
     lines = [list(head), ["---"] * len(head), *map(list, rows)]
-    return ["| " + " | ".join(_text(cell).replace("|", "\\|") for cell in line) + " |" for line in lines]
-
-
-def _value(value: JsonValue) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _text(text: str) -> str:
-    """One line without HTML: texts come from files, and a card is shown on web pages."""
-    return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]

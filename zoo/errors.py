@@ -29,6 +29,10 @@ class OfflineError(RegistryError):
     """The network is not to be used, and the cache does not hold what is asked for."""
 
 
+class StaleIndexError(RegistryError):
+    """A registry's index has expired, is older than one seen before, or is another under the same serial."""
+
+
 class UnknownEntryError(ZooError):
     """A reference is malformed, or nothing in the registry matches it."""
 
@@ -42,7 +46,7 @@ class HashError(ZooError):
 
 
 class SignatureError(ZooError):
-    """What must be signed by a trusted key is not."""
+    """Something is not signed by a trusted key, or its signature is damaged or of something else."""
 
 
 class PublishError(ZooError):

@@ -30,8 +30,14 @@ LEAST_PROGRESS = 2**20
 SLOW_BYTES, SLOW_SECONDS = 1000, 60.0
 """A server that sends fewer bytes in so long is given up: 50 processes may wait for this one."""
 
-Advance = Callable[[int], None]
+Advance = Callable[[int, int], None]
+"""Told how many bytes of a file are there, of how many, while it comes."""
+
 T = TypeVar("T")
+
+
+def untold(there: int, size: int) -> None:
+    """The `Advance` of those whom nobody watches."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ def download(
     target: Path,
     *,
     accept: Callable[[Path], None] = lambda part: None,
-    advance: Advance = lambda size: None,
+    advance: Advance = untold,
     pauses: Sequence[float] = PAUSES,
 ) -> None:
     """Bring a file to ``target``, from the first source that has it right. One process at a time may do so.
@@ -86,7 +92,7 @@ def download(
         wanted: its hash and size.
         target: replaced at once when the file is whole and right.
         accept: a last look at the part; what it raises is raised, and the part is removed.
-        advance: told the bytes that come (also of a part that was there).
+        advance: see `Advance`.
         pauses: see `PAUSES`.
 
     Raises:
@@ -150,7 +156,7 @@ def _bring(source: Source, wanted: Wanted, part: Path, advance: Advance) -> None
 def _go_on(source: Source, wanted: Wanted, part: Path, advance: Advance) -> None:
     digest = hashlib.sha256()
     start = _read_part(part, wanted, digest)
-    advance(start)
+    advance(start, wanted.size)
     if start < wanted.size or not part.exists():
         with source.backend.open(source.path, start) as opened:
             if opened.size not in (None, wanted.size):
@@ -198,7 +204,7 @@ def _receive(
             with writing(part):
                 file.write(chunk)
             came += len(chunk)
-            advance(came)
+            advance(came, wanted.size)
             if (now := time.monotonic()) - since > SLOW_SECONDS:
                 if came - mark < SLOW_BYTES:
                     raise UnreachableError(

@@ -1,0 +1,102 @@
+"""Whether a signed index is the newest: a signature does not tell, for an old index was signed too.
+
+An attacker between a client and its registry can serve an index of last year, with a checkpoint that was yanked since.
+Against that stand the index's ``expires``, and a record of the highest serial that this client has seen.
+"""
+
+import datetime as dt
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AwareDatetime, Field
+
+from zoo.documents import Document, dump_json, parse
+from zoo.entry import Index, Sha256
+from zoo.errors import StaleIndexError, ZooError
+from zoo.storage import locked, sync_folder, temporary_path, write_new, writing
+
+LOCK_SECONDS = 60.0
+
+MAX_STATE_BYTES = 2**16
+
+
+class Seen(Document):
+    """The newest index that was seen of a registry."""
+
+    schema_version: Literal[1] = 1
+    serial: int = Field(ge=0, le=2**53)
+    sha256: Sha256
+    updated: AwareDatetime
+
+
+def check_fresh(index: Index, sha256: str, state: Path, where: str, now: dt.datetime) -> None:
+    """Refuse an index that has expired or is not the newest one seen, and record it otherwise.
+
+    Args:
+        index: one whose signature is checked already.
+        sha256: of its bytes, 64 hex digits.
+        state: the JSON file with what was seen of this registry; its lock is beside it.
+        where: the index's place, for messages.
+        now: the time, with a zone.
+
+    Raises:
+        StaleIndexError: it has expired, a newer one was seen, or another one of the same serial was.
+        ZooError: ``state`` is damaged or cannot be written.
+    """
+    if index.expires is not None and now >= index.expires:
+        raise StaleIndexError(
+            f"{where}: expected an index in force at {_time(now)}, found one that expired at {_time(index.expires)}; "
+            "set this machine's clock if it is wrong, or ask the registry's publisher for a new one"
+        )
+    with writing(state):
+        state.parent.mkdir(parents=True, exist_ok=True)
+    with locked(state.with_name(f"{state.name}.lock"), LOCK_SECONDS):
+        seen = _read(state)
+        if seen is not None:
+            _compare(index, sha256, seen, state, where)
+            if index.serial == seen.serial:
+                return
+        _write(state, Seen(serial=index.serial, sha256=sha256, updated=index.updated))
+
+
+def _compare(index: Index, sha256: str, seen: Seen, state: Path, where: str) -> None:
+    cure = f"do not use it; if its publisher says that it began anew, delete {state}"
+    if index.serial < seen.serial:
+        raise StaleIndexError(
+            f"{where}: expected serial {seen.serial} of {_time(seen.updated)} or a later one, "
+            f"found {index.serial} of {_time(index.updated)}; an old index is served: {cure}"
+        )
+    if index.serial == seen.serial and sha256 != seen.sha256:
+        raise StaleIndexError(
+            f"{where}: expected the index of serial {seen.serial} that was seen before (SHA-256 {seen.sha256}), "
+            f"found another ({sha256}); {cure}"
+        )
+
+
+def _read(state: Path) -> Seen | None:
+    cure = "delete it only if you trust the registry's index of today"
+    try:
+        with state.open("rb") as file:
+            data = file.read(MAX_STATE_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ZooError(f"{state}: expected to read it, found {error.strerror or error}; make it readable") from error
+    if len(data) > MAX_STATE_BYTES:
+        raise ZooError(f"{state}: expected at most {MAX_STATE_BYTES} bytes, found more; {cure}")
+    try:
+        return parse(Seen, data, str(state))
+    except ZooError as error:
+        raise ZooError(f"{error}; {cure}") from error
+
+
+def _write(state: Path, seen: Seen) -> None:
+    with temporary_path(state.parent, ".seen-") as temporary, writing(state):
+        write_new(temporary, dump_json(seen.model_dump(mode="json")))
+        temporary.replace(state)
+        sync_folder(state.parent)
+
+
+def _time(moment: dt.datetime) -> str:
+    # In its own zone: the first and the last day of the calendar have no other.
+    return moment.isoformat(sep=" ", timespec="seconds")
