@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import zoo
-from pipelines.progress import download_progress
 
 if TYPE_CHECKING:
     from pifa_model.config import NetworkConfig
@@ -33,6 +32,8 @@ def run_fetch(reference: str, registry: str | None = None, *, offline: bool = Fa
     Raises:
         ZooError: not in the registry, or not what the registry says.
     """
+    from pipelines.progress import download_progress  # Rich's bars take a tenth of a second
+
     with download_progress(reference) as advance:
         return zoo.fetch(reference, registry, offline=offline or None, advance=advance)
 
