@@ -102,7 +102,7 @@ def download(
     """
     part = target.with_name(f".{target.name}.{wanted.sha256[:16]}.part")
     left, attempt = list(sources), 0
-    refused: list[ZooError] = []
+    refused: dict[Source, ZooError] = {}
     while True:
         passing: UnreachableError | None = None
         before = _size(part)
@@ -115,9 +115,9 @@ def download(
                 if not isinstance(error, RegistryError | HashError):
                     raise  # the disk's: no other source is the cure
                 left.remove(source)
-                refused.append(error)
+                refused[source] = error
             else:
-                for fault in refused:
+                for fault in refused.values():
                     log.warning("%s; taken from %s instead", fault, source.where)
                 try:
                     accept(part)
@@ -129,10 +129,10 @@ def download(
                     sync_folder(target.parent)
                 return
         if passing is None:
-            raise refused[0]
+            raise refused[sources[0]]
         attempt = 0 if _size(part) - before >= LEAST_PROGRESS else attempt + 1
         if attempt > len(pauses):
-            raise _going_on(passing, part)
+            raise refused.get(sources[0]) or _going_on(passing, part)
         _wait(pauses[max(attempt - 1, 0)] if pauses else 0.0, passing)
 
 

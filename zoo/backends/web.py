@@ -32,11 +32,21 @@ _REDIRECTS = {301, 302, 303, 307, 308}
 
 
 class WebBackend:
-    """The address of a folder on a web server; ``headers`` go to its own host alone."""
+    """The address of a folder on a web server; ``headers`` go to its own host alone.
+
+    Raises:
+        RegistryError: no such address.
+    """
 
     folder = None
 
     def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
+        try:
+            usable = bool(urlsplit(url).hostname) and urlsplit(url).port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise RegistryError(f"registry {url!r}: expected https://host/folder, found no such address; correct it")
         self.url = url
         self._headers = dict(headers or {})
         self._session: requests.Session | None = None
