@@ -5,16 +5,16 @@ import json
 import shutil
 import types
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from certificates import Certificates, make_certificates
-from nginx import Nginx, nginx
+from certificates import make_certificates
+from nginx import nginx
 from safetensors.numpy import save_file
-from upstream import Upstream, upstream
+from served import Served
+from upstream import upstream
 
 import zoo
 from zoo import transfer
@@ -111,30 +111,6 @@ def edit_index(registry: Path) -> Callable[[Callable[[Any], None]], None]:
         path.write_text(json.dumps(document))
 
     return edit
-
-
-@dataclass(frozen=True)
-class Served:
-    """A registry with ``face@1.0.0`` behind real web servers, as ``nginx.url/plain/registry`` and so on."""
-
-    folder: Path
-    nginx: Nginx
-    upstream: Upstream
-    certificates: Certificates
-    weights: bytes
-
-    def at(self, place: str) -> str:
-        """The registry's address below a place of `tests/nginx.py`."""
-        return f"{self.nginx.url}/{place}/registry"
-
-    def copy(self, name: str, change: Callable[[Any], None]) -> Path:
-        """A copy of the registry, served beside it, its index changed by hand."""
-        folder = self.folder / name
-        shutil.copytree(self.folder / "registry", folder)
-        document = json.loads((folder / "index.json").read_text())
-        change(document)
-        (folder / "index.json").write_text(json.dumps(document))
-        return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,39 +1,14 @@
 """Fetching from a real web server (`tests/nginx.py`): whole or not at all, going on where it stopped."""
 
 import itertools
-import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from conftest import Served
+from served import WEIGHTS, Served, cached, part, refused
 from upstream import Reply, as_bytes, cut, ok, status
 
 import zoo
 from zoo import transfer
-
-WEIGHTS = "weights.safetensors"
-
-
-def cached(home: Path | None = None) -> dict[str, int]:
-    """The files of checkpoints in the cache and their sizes, without locks."""
-    found = (home or zoo.cache_folder()).glob("zoo/*/*")
-    return {
-        path.name: path.stat().st_size for path in found if path.name != ".lock" and path.parent.name != "registries"
-    }
-
-
-def part(served: Served, size: int) -> dict[str, int]:
-    """The cache with the first ``size`` bytes of the weights and nothing else."""
-    (entry,) = zoo.Registry(served.folder / "registry").index().entries
-    return {f".{WEIGHTS}.{entry.files[0].sha256[:16]}.part": size}
-
-
-def refused(error: BaseException, where: str) -> None:
-    """An error as the style guide wants it: one line with the address, expected, found, and a cure."""
-    text = str(error)
-    assert text.isprintable(), text
-    assert re.fullmatch(rf"{re.escape(where)}\S*: expected .*, found .+; .+", text), text
 
 
 @pytest.mark.parametrize("place", ["plain", "noranges", "redirect", "up"])
