@@ -11,6 +11,7 @@ from zoo.errors import ZooError
 Model = TypeVar("Model", bound=BaseModel)
 
 _SHOWN_PROBLEMS = 4
+_CURE = "get it anew, or tell its author"
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 # How such a character can stand in UTF-8: raw, or as an escape. Only where one may does every text of a document is
@@ -41,7 +42,7 @@ def load_json(data: bytes | str, where: str, error: type[ZooError] = ZooError) -
             _refuse_control(found)
         return found
     except (ValueError, RecursionError) as problem:
-        raise error(f"{where}: expected a JSON document, found something else ({problem})") from problem
+        raise error(f"{where}: expected a JSON document, found something else ({problem}); {_CURE}") from problem
 
 
 def dump_json(value: object) -> bytes:

@@ -40,7 +40,6 @@ class HubReader(WebBackend):
     """
 
     def __init__(self, url: str) -> None:
-        super().__init__(url)
         try:
             import huggingface_hub  # noqa: F401
         except ImportError as error:
@@ -48,6 +47,7 @@ class HubReader(WebBackend):
                 f"{url}: needs a package that is not installed: pip install 'pifa[hf]' ({error})"
             ) from error
         self._repo, self._revision, self._folder = _parts(url)
+        super().__init__(url)
 
     def exists(self) -> bool:
         """Whether there is such a repository, with such a revision."""
