@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import math
@@ -52,6 +53,28 @@ class _Group(click.RichGroup):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params += _verbosity()
+
+
+class _LaterGroup(_Group):
+    """A group whose commands are in a module of ``pipelines/commands``, which is read when one of them is used."""
+
+    def __init__(self, *args: Any, module: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._module = module
+
+    def _read(self) -> None:
+        if not self.commands:
+            for command in importlib.import_module(self._module).COMMANDS:
+                command.params += _verbosity()
+                self.add_command(command)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        self._read()
+        return super().list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        self._read()
+        return super().get_command(ctx, name)
 
 
 class _Main(_Group):
@@ -689,128 +712,9 @@ def morphable_render(model: str, out: Path, coefficients: str, **options: Any) -
     click.echo(str(out))
 
 
-@main.group("zoo")
+@main.group("zoo", cls=_LaterGroup, module="pipelines.commands.zoo")
 def zoo_group() -> None:
     """Publish checkpoints to a registry, and get them from one."""
-
-
-@zoo_group.command("list")
-@click.option("--registry", help="Folder or URL; default $PIFA_REGISTRY or the one that ships with the program.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def zoo_list(registry: str | None, as_json: bool) -> None:
-    """List the checkpoints of a registry.
-
-    \b
-    Example:
-      pifa zoo list --registry registry
-    """
-    import zoo
-
-    source = zoo.Registry(registry)
-    index = source.index()
-    if as_json:
-        _print_json(index.model_dump(mode="json"))
-        return
-    if not index.entries:
-        click.echo(f"{source.url}: no checkpoints yet")
-    for entry in index.entries:
-        nme = f"NME {entry.metrics[0].nme:.2f} % ({entry.metrics[0].normaliser})" if entry.metrics else "not measured"
-        yanked = f"  yanked: {entry.yanked}" if entry.yanked else ""
-        click.echo(f"{entry.label:28} {entry.scheme:8} {entry.morphable.name:8} {nme}{yanked}")
-
-
-@zoo_group.command("show")
-@click.argument("reference", metavar="NAME[@VERSION]")
-@click.option("--registry", help="Folder or URL.")
-def zoo_show(reference: str, registry: str | None) -> None:
-    """Print the card of a checkpoint.
-
-    \b
-    Example:
-      pifa zoo show my68@1.0.0 --registry registry
-    """
-    import zoo
-
-    source = zoo.Registry(registry)
-    entry = zoo.resolve(source.index(), reference)
-    click.echo(source.read(entry, "card.md").decode())
-
-
-@zoo_group.command("get")
-@click.argument("reference", metavar="NAME[@VERSION]")
-@click.option("--registry", help="Folder or URL.")
-@click.option("--out", type=_FILE, help="Also copy the weights to this file.")
-def zoo_get(reference: str, registry: str | None, out: Path | None) -> None:
-    """Fetch a checkpoint into the cache, verified, and print where it is.
-
-    \b
-    Example:
-      pifa zoo get pifa68-compact@1.0.0 --registry registry
-    """
-    from pipelines.registry import run_get
-
-    click.echo(str(run_get(reference, registry, out)))
-
-
-@zoo_group.command("publish")
-@click.argument("checkpoint", metavar="RUN")
-@click.option("--name", required=True, help="Name of the checkpoint, as pifa68-compact.")
-@click.option("--version", required=True, help="Semantic version X.Y.Z; never published twice.")
-@click.option("--registry", required=True, type=_FILE, help="Registry folder; made if missing.")
-@click.option("--metric", "metrics", multiple=True, type=_FILE, help="File written by `pifa eval --json`.")
-@click.option("--licence", help="Licence of the weights and what they were trained on.")
-def zoo_publish(checkpoint: str, **options: Any) -> None:
-    """Publish a run's best checkpoint, once and for ever.
-
-    \b
-    Example:
-      pifa eval RUN keypoints-csv:faces --boxes jittered --json > eval.json
-      pifa zoo publish RUN --name my68 --version 1.0.0 --registry registry --metric eval.json
-    """
-    from pipelines.registry import run_publish
-
-    entry = run_publish(checkpoint, **options)
-    click.echo(f"{options['registry']}: published {entry.label}")
-
-
-@zoo_group.command("verify")
-@click.argument("reference", metavar="[NAME[@VERSION]]", required=False)
-@click.option("--registry", help="Folder or URL.")
-def zoo_verify(reference: str | None, registry: str | None) -> None:
-    """Check every file of a registry, or of one checkpoint, against its hash.
-
-    \b
-    Example:
-      pifa zoo verify --registry registry
-    """
-    import zoo
-
-    problems = zoo.verify(reference, registry)
-    for problem in problems:
-        click.echo(str(problem), err=True)
-    if problems:
-        raise click.exceptions.Exit(1)
-    click.echo("every file is as published")
-
-
-@zoo_group.command("yank")
-@click.argument("reference", metavar="NAME@VERSION")
-@click.option("--reason", required=True, help="Why; shown to those who pin it.")
-@click.option("--registry", required=True, type=_FILE, help="Registry folder.")
-def zoo_yank(reference: str, reason: str, registry: Path) -> None:
-    """Hide a version from "newest"; exact pins go on working, with a warning.
-
-    \b
-    Example:
-      pifa zoo yank my68@1.0.0 --reason "trained on test faces" --registry registry
-    """
-    import zoo
-
-    parsed = zoo.parse_reference(reference)
-    if parsed.version is None:
-        raise click.UsageError("expected an exact version, as NAME@1.0.0")
-    entry = zoo.yank(registry, parsed.name, parsed.version, reason)
-    click.echo(f"{registry}: yanked {entry.label}")
 
 
 @main.command()

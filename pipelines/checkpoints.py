@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
-import zoo
 from pifa_data.errors import CheckpointError, ConfigError
 from pifa_data.morphable import MorphableModel
 from pifa_model.checkpoint import load_checkpoint, read_header
 from pifa_model.inference import Aligner
+from pipelines.registry import run_fetch
 from pipelines.sources import find_model, find_model_by_fingerprint
 
 
@@ -53,7 +53,7 @@ def checkpoint_file(name: str, registry: str | None = None) -> Path:
         return path
     if path.suffix == ".safetensors" or len(path.parts) > 1:
         raise CheckpointError(f"{path}: no such checkpoint")
-    return zoo.fetch(name, registry)
+    return run_fetch(name, registry)
 
 
 def load_aligner(

@@ -65,7 +65,7 @@ def run_demo(out: Path, data: Path, *, faces: int, steps: int, say: Callable[[st
     say(f"     NME {result.values['nme_initial']:.2f} % at the start; after each block {blocks}")
     version = f"0.{_next_version(registry)}.0"
     say(f"4/5  publishing demo68@{version} to {registry}")
-    run_publish(str(run), name="demo68", version=version, registry=registry, metrics=(metrics,))
+    run_publish(str(run), name="demo68", version=version, registry=str(registry), metrics=(metrics,))
     say(f"5/5  aligning photos with demo68@{version} from the registry into {out / 'overlay'}")
     boxes = out / "boxes.csv"
     write_boxes(boxes, [face for face in read_faces(f"300w:{photos}", FORMATS) if isinstance(face, Face)])

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 
 
@@ -45,3 +47,22 @@ def progress(what: str, total: int | None, unit: str) -> Iterator[Advance]:
             bar.update(task, advance=done, note=note)
 
         yield advance
+
+
+@contextmanager
+def download_progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar for a download, which is told how many bytes are there, of how many; shown once the first have come."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+    task = bar.add_task(what, total=None)
+
+    def advance(there: int, size: int) -> None:
+        if not bar.live.is_started:
+            bar.start()
+        bar.update(task, completed=there, total=size)
+
+    try:
+        yield advance
+    finally:
+        bar.stop()

@@ -105,8 +105,14 @@ def test_the_command_imports_pipelines_only_and_nothing_of_ours_at_its_top() -> 
 
 
 def test_heavy_modules_are_not_imported_at_the_commands_top() -> None:
-    light = {"__future__", "json", "logging", "math", "sys", "warnings", "pathlib", "typing", "rich_click"}
+    light = {"__future__", "importlib", "json", "logging", "math", "sys", "warnings", "pathlib", "typing", "rich_click"}
     assert {top(i) for i in imports("cli") if not i.inside_function} <= light
+
+
+def test_a_group_that_is_read_later_imports_nothing_heavy_at_its_top_either() -> None:
+    light = {"__future__", "collections", "json", "pathlib", "typing", "rich_click"}
+    found = [i for i in imports("pipelines") if i.file.startswith("pipelines/commands/") and not i.inside_function]
+    assert {top(i) for i in found if i.module != "pipelines.commands.options"} <= light
 
 
 @pytest.mark.parametrize("path", [p for package in sorted(OURS) for p in sources(package) if p.name == "__init__.py"])

@@ -1,7 +1,7 @@
 """The zoo: a registry of pretrained checkpoints as a folder of static files."""
 
 from zoo.cache import cache_folder
-from zoo.entry import Entry, FileEntry, Index, Metric, Morphable
+from zoo.entry import Entry, FileEntry, Index, Metric, Morphable, Picture
 from zoo.errors import (
     CheckpointError,
     HashError,
@@ -11,19 +11,27 @@ from zoo.errors import (
     PublishError,
     RegistryError,
     SignatureError,
+    StaleIndexError,
     UnknownEntryError,
     UnreachableError,
     YankedWarning,
     ZooError,
 )
 from zoo.fetch import fetch
+from zoo.keys import TrustedKey, make_key, read_public_key
+from zoo.prune import Pruned, prune
 from zoo.publish import publish
 from zoo.reference import Reference, matching, parse_reference, resolve
 from zoo.registry import Registry, default_registry
+from zoo.sign import sign
+from zoo.signer import EXPIRY_DAYS, Signer
+from zoo.site import make_site
+from zoo.trust import Trusted, distrust, trust, trusted
 from zoo.verify import Problem, verify
 from zoo.withdraw import yank
 
 __all__ = [
+    "EXPIRY_DAYS",
     "CheckpointError",
     "Entry",
     "FileEntry",
@@ -34,23 +42,37 @@ __all__ = [
     "Morphable",
     "OfflineError",
     "OldIndexWarning",
+    "Picture",
     "Problem",
+    "Pruned",
     "PublishError",
     "Reference",
     "Registry",
     "RegistryError",
     "SignatureError",
+    "Signer",
+    "StaleIndexError",
+    "Trusted",
+    "TrustedKey",
     "UnknownEntryError",
     "UnreachableError",
     "YankedWarning",
     "ZooError",
     "cache_folder",
     "default_registry",
+    "distrust",
     "fetch",
+    "make_key",
+    "make_site",
     "matching",
     "parse_reference",
+    "prune",
     "publish",
+    "read_public_key",
     "resolve",
+    "sign",
+    "trust",
+    "trusted",
     "verify",
     "yank",
 ]

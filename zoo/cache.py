@@ -46,7 +46,14 @@ def cache_folder(cache: str | os.PathLike[str] | None = None) -> Path:
 
 def remembered_folder(cache: Path, url: str) -> Path:
     """Where the index of a registry is kept as it was seen last."""
-    return cache / "zoo" / "registries" / hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:32]
+    from zoo.trust import same_place
+
+    return cache / "zoo" / "registries" / hashlib.sha256(same_place(url).encode()).hexdigest()[:32]
+
+
+def state_file(cache: Path, url: str) -> Path:
+    """What was the newest index of a registry that a client with trusted keys has seen."""
+    return remembered_folder(cache, url) / "state.json"
 
 
 def checkpoint_folder(cache: Path, weights: FileEntry) -> Path:

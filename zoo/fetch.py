@@ -28,7 +28,7 @@ from zoo.errors import CheckpointError, UnknownEntryError
 from zoo.reference import resolve
 from zoo.registry import Registry, file_of, path_of
 from zoo.storage import hash_file, locked, writing
-from zoo.transfer import Advance, download
+from zoo.transfer import Advance, download, untold
 
 # Long enough for another process's download of a large checkpoint over a slow line.
 LOCK_SECONDS = 1800.0
@@ -40,7 +40,7 @@ def fetch(
     cache: str | os.PathLike[str] | None = None,
     *,
     offline: bool | None = None,
-    advance: Advance = lambda there, size: None,
+    advance: Advance = untold,
 ) -> Path:
     """Fetch a checkpoint, unless it is in the cache, and give its path there.
 
@@ -73,7 +73,7 @@ def fetch(
     return fetch_entry(registry, entry, home, advance)
 
 
-def fetch_entry(registry: Registry, entry: Entry, home: Path, advance: Advance = lambda there, size: None) -> Path:
+def fetch_entry(registry: Registry, entry: Entry, home: Path, advance: Advance = untold) -> Path:
     """`fetch`, once it is known what."""
     weights, config = file_of(entry, WEIGHTS), file_of(entry, CONFIG)
     folder = checkpoint_folder(home, weights)
@@ -107,15 +107,15 @@ def _bring(registry: Registry, entry: Entry, file: FileEntry, folder: Path, adva
         nonlocal signed_by
         if file.name == WEIGHTS:
             _check_weights(registry, entry, part)
-            signed_by = _check_signature(registry, entry, file, part)
+            signed_by = registry.check_weights(entry, part)
         else:
             _check_config(registry, entry, part, folder / WEIGHTS)
 
     if _holds(path, file):
         accept(path)
     else:
-        told = {"advance": advance} if file.name == WEIGHTS else {}
-        download(registry.sources(entry, file.name), file, path, accept=accept, **told)
+        told = advance if file.name == WEIGHTS else untold
+        download(registry.sources(entry, file.name), file, path, accept=accept, advance=told)
     others = read_record(folder).files
     record(folder, Record(files={**others, file.name: as_verified(path, file, signed_by)}))
 
@@ -131,14 +131,6 @@ def _check_weights(registry: Registry, entry: Entry, path: Path) -> None:
     where = registry.where(path_of(entry, WEIGHTS))
     if difference := disagreement(read_header(path, where), entry):
         raise CheckpointError(f"{where}: {difference}; tell the registry's publisher")
-
-
-def _check_signature(registry: Registry, entry: Entry, file: FileEntry, path: Path) -> tuple[str, ...]:
-    if not registry.keys:
-        return ()
-
-    where = registry.where(path_of(entry, WEIGHTS))
-    return ()
 
 
 def _check_config(registry: Registry, entry: Entry, path: Path, weights: Path) -> None:

@@ -18,13 +18,14 @@ from zoo.backends import open_writer
 from zoo.card import make_card
 from zoo.checkpoint import Header, read_header
 from zoo.documents import dump_json, explain
-from zoo.entry import CARD, CONFIG, INDEX, MAX_FILE_BYTES, PAGE, VERSION_PATTERN, WEIGHTS, Entry, FileEntry, Index
+from zoo.entry import CARD, CONFIG, MAX_FILE_BYTES, PAGE, VERSION_PATTERN, WEIGHTS, Entry, FileEntry, Index
 from zoo.errors import CheckpointError, PublishError
 from zoo.metrics import read_metric
 from zoo.page import make_page
 from zoo.pictures import MAX_PICTURE_BYTES, picture_suffix
+from zoo.signer import Signer
 from zoo.storage import copy_hashed, read_up_to, write_new
-from zoo.update import Signer, read_for_change, update_index
+from zoo.update import read_for_change, update_index
 
 
 def publish(
@@ -80,8 +81,7 @@ def publish(
     url = os.fspath(registry)
     writer = open_writer(url, Path(staging) if staging is not None else None)
     writer.prepare()
-    where = f"{url.rstrip('/')}/{INDEX}"
-    _refuse_published(read_for_change(writer, where, signer)[0], name, version, url)
+    _refuse_published(read_for_change(writer, url, signer)[0], name, version, url)
     with writer.new_folder() as made:
         header, files = _copy_checkpoint(Path(weights), made)
         shown, picture_files = _copy_pictures(pictures, made)
@@ -117,14 +117,14 @@ def publish(
         page = write_new(made / PAGE, make_page(entry, text)).named(PAGE)
         entry = _entry({**facts, "files": (*entry.files, card, page)})
         if signer is not None:
-            signer.sign_file(writer, made / WEIGHTS, files[0].sha256)
+            signer.sign_weights(writer, made / WEIGHTS, files[0])
         writer.put_version(made, f"{entry.name}/{entry.version}", entry.files)
 
     def added(index: Index) -> tuple[Entry, ...]:
         _refuse_published(index, name, version, url)
         return (*index.entries, entry)
 
-    update_index(writer, where, added, signer)
+    update_index(writer, url, added, signer)
     return entry
 
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 import datetime as dt
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from zoo.backends import Backend, open_backend
+from zoo.backends import Backend, Writer, open_backend
 from zoo.backends.folder import FolderBackend
-from zoo.cache import cache_folder, remembered_folder
-from zoo.entry import INDEX, MAX_INDEX_BYTES, Entry, FileEntry, Index, signature_path
+from zoo.cache import cache_folder, remembered_folder, state_file
+from zoo.entry import INDEX, MAX_INDEX_BYTES, WEIGHTS, Entry, FileEntry, Index, signature_path
 from zoo.errors import (
     MissingFileError,
     OfflineError,
@@ -60,6 +60,7 @@ class Registry:
         url: a folder, ``file://``, ``https://``, ``s3://`` or ``hf://``; None is `default_registry()`.
         cache: see `cache_folder`; indexes of registries elsewhere are remembered there.
         offline: use no network; None is `is_offline()`.
+        keys: those of which one must have signed; None: what the user trusts for this registry.
 
     Attributes:
         url: as given.
@@ -75,13 +76,14 @@ class Registry:
         *,
         cache: str | os.PathLike[str] | None = None,
         offline: bool | None = None,
+        keys: Sequence[TrustedKey] | None = None,
     ) -> None:
         self.url = os.fspath(url) if url is not None else default_registry()
         self._backend = open_backend(self.url)
         self.folder = self._backend.folder
         self._cache = cache_folder(cache)
         self._offline = is_offline() if offline is None else offline
-        self._keys: tuple[TrustedKey, ...] | None = None
+        self._keys = None if keys is None else tuple(keys)
 
     @property
     def keys(self) -> tuple[TrustedKey, ...]:
@@ -155,34 +157,25 @@ class Registry:
         from zoo.signing import check_bytes
 
         sha256 = hash_bytes(data).sha256
-        path, signature = self._signature(sha256, where, backend)
+        path, signature = read_signature(backend, sha256, self.keys, where)
         check_bytes(INDEX, data, signature, self.keys, where)
-        state = remembered_folder(self._cache, self.url) / "state.json"
-        check_fresh(index, sha256, state, where, dt.datetime.now(dt.UTC))
+        check_fresh(index, sha256, state_file(self._cache, self.url), where, dt.datetime.now(dt.UTC))
         return path, signature
 
-    def signature(self, file: FileEntry, where: str) -> bytes:
-        """The signature of a file by one of `keys`, not checked yet.
+    def check_weights(self, entry: Entry, path: Path) -> tuple[str, ...]:
+        """Check the signature of an entry's weights, which are at ``path``; the fingerprints of who signed.
 
         Raises:
-            SignatureError: there is none.
+            SignatureError: there are keys to trust, and none of them signed this file.
             RegistryError: the registry cannot be read.
         """
-        return self._signature(file.sha256, where, self._backend)[1]
+        if not self.keys:
+            return ()
+        from zoo.signing import check_file
 
-    def _signature(self, sha256: str, where: str, backend: Backend) -> tuple[str, bytes]:
-        for key in self.keys:
-            path = signature_path(sha256, key.fingerprint)
-            try:
-                with backend.open(path) as opened:
-                    return path, read_up_to(opened.stream, MAX_SIGNATURE_BYTES + 1)
-            except MissingFileError:
-                continue
-        names = ", ".join(key.fingerprint[:16] for key in self.keys)
-        raise SignatureError(
-            f"{where}: expected a signature by a key that you trust ({names}), found none; do not use this registry "
-            "before its publisher explains that (`pifa zoo trust` shows and changes the keys)"
-        )
+        where = self.where(path_of(entry, WEIGHTS))
+        signature = read_signature(self._backend, file_of(entry, WEIGHTS).sha256, self.keys, where)[1]
+        return (check_file(path, signature, self.keys, where, WEIGHTS).fingerprint,)
 
     def sources(self, entry: Entry, name: str) -> list[Source]:
         """Where an entry's file can be had: here, then on its mirrors.
@@ -242,6 +235,27 @@ class Registry:
         """
         with self._backend.open(path) as opened:
             yield opened.stream
+
+
+def read_signature(place: Backend | Writer, sha256: str, keys: Sequence[TrustedKey], where: str) -> tuple[str, bytes]:
+    """Path and content, not checked yet, of the signature of some content by one of the keys.
+
+    Raises:
+        SignatureError: there is none.
+        RegistryError: the place cannot be read.
+    """
+    for key in keys:
+        path = signature_path(sha256, key.fingerprint)
+        try:
+            with place.open(path) as opened:
+                return path, read_up_to(opened.stream, MAX_SIGNATURE_BYTES + 1)
+        except MissingFileError:
+            continue
+    names = ", ".join(key.fingerprint[:16] for key in keys)
+    raise SignatureError(
+        f"{where}: expected a signature by a key that you trust ({names}), found none; do not use this registry "
+        "before its publisher explains that (`pifa zoo trust` shows and changes the keys)"
+    )
 
 
 def path_of(entry: Entry, name: str) -> str:

@@ -36,6 +36,10 @@ Advance = Callable[[int, int], None]
 T = TypeVar("T")
 
 
+def untold(there: int, size: int) -> None:
+    """The `Advance` of those whom nobody watches."""
+
+
 @dataclass(frozen=True)
 class Source:
     """One place that a file can be had from."""
@@ -78,7 +82,7 @@ def download(
     target: Path,
     *,
     accept: Callable[[Path], None] = lambda part: None,
-    advance: Advance = lambda there, size: None,
+    advance: Advance = untold,
     pauses: Sequence[float] = PAUSES,
 ) -> None:
     """Bring a file to ``target``, from the first source that has it right. One process at a time may do so.

@@ -66,14 +66,14 @@ def trusted_keys(registry: str, cache: Path) -> tuple[TrustedKey, ...]:
     place = same_place(registry)
     named = [path for path in os.environ.get(PUBLIC_KEYS, "").split(os.pathsep) if path]
     keys = [_named(Path(path)) for path in named]
-    keys += [trusted.key for trusted in recorded(cache) if trusted.registry in (None, place)]
+    keys += [one.key for one in trusted(cache) if one.registry in (None, place)]
     found: dict[str, TrustedKey] = {}
     for key in keys:
         found.setdefault(key.fingerprint, key)
     return tuple(found.values())
 
 
-def recorded(cache: Path) -> tuple[Trusted, ...]:
+def trusted(cache: Path) -> tuple[Trusted, ...]:
     """What is recorded, in the order it came.
 
     Raises:
@@ -84,7 +84,7 @@ def recorded(cache: Path) -> tuple[Trusted, ...]:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_TRUST_BYTES + 1)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ()
     except OSError as error:
         raise ZooError(f"{path}: expected to read it, found {error.strerror or error}; make it readable") from error
@@ -133,13 +133,13 @@ def distrust(prefix: str, cache: Path) -> tuple[Trusted, ...]:
     gone: list[Trusted] = []
 
     def without_it(before: tuple[Trusted, ...]) -> tuple[Trusted, ...]:
-        gone[:] = [trusted for trusted in before if trusted.key.fingerprint.startswith(start)]
-        if (found := len({trusted.key.fingerprint for trusted in gone})) != 1:
+        gone[:] = [one for one in before if one.key.fingerprint.startswith(start)]
+        if (found := len({one.key.fingerprint for one in gone})) != 1:
             raise ZooError(
                 f"fingerprint {prefix!r}: expected the beginning of one recorded key's, found {found or 'no'} such "
                 f"keys; `pifa zoo trust` lists them (those of {PUBLIC_KEYS} are not recorded)"
             )
-        return tuple(trusted for trusted in before if trusted not in gone)
+        return tuple(one for one in before if one not in gone)
 
     _change(cache, without_it)
     return tuple(gone)
@@ -184,7 +184,7 @@ def _change(cache: Path, change: Callable[[tuple[Trusted, ...]], tuple[Trusted, 
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / LOCK, LOCK_SECONDS):
-        after = change(recorded(cache))
+        after = change(trusted(cache))
         try:
             records = [_Record(fingerprint=t.key.fingerprint, registry=t.registry, pem=t.key.pem) for t in after]
         except ValidationError as error:  # a folder's name that is no text

@@ -2,64 +2,95 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from functools import reduce
 
 from zoo.backends import Writer
-from zoo.entry import Entry, Index
+from zoo.cache import cache_folder, state_file
+from zoo.entry import INDEX, Entry, Index
 from zoo.errors import PublishError
-from zoo.index import EMPTY, dump_index, following, parse_index
+from zoo.index import EMPTY, dump_index, following, merged, parse_index
+from zoo.registry import read_signature
+from zoo.signer import Signer
+from zoo.storage import hash_bytes
 
 ATTEMPTS = 50
 PAUSE, LONGEST_PAUSE = 0.05, 2.0
-"""Seconds before the second attempt and between the last: with many publishers most find the index changed."""
-
-EXPIRY_DAYS = 365
-"""How long a signed index is trusted, unless its publisher says otherwise."""
+"""Seconds before the second attempt and between the last: of many publishers at once most find the index changed."""
 
 Change = Callable[[Index], tuple[Entry, ...]]
 
 
-@dataclass(frozen=True)
-class Signer:
-    """A key to sign with, and for how many days an index signed by it holds."""
+def read_for_change(
+    writer: Writer, url: str, signer: Signer | None = None, *, adopt: bool = False
+) -> tuple[Index, str | None]:
+    """The index as it is, and its tag for `Writer.swap_index`.
 
-    key: Path
-    days: int = EXPIRY_DAYS
-
-
-def read_for_change(writer: Writer, where: str, signer: Signer | None = None) -> tuple[Index, str | None]:
-    """The index as it is, with its tag; one that is signed is changed by those alone who sign it again.
+    A registry that is signed is changed by those alone who sign it again, and what was not signed is not signed
+    unseen: somebody else may have changed it. ``adopt`` signs it as it is.
 
     Raises:
         PublishError: it is signed and there is no signer, or the other way round.
-        SignatureError: it is not signed by the signer's key: somebody else may have changed it.
+        SignatureError: it is signed neither by the signer's key nor by one that is trusted.
+        StaleIndexError: it is older than one seen before.
     """
-    data, tag = writer.read_index()
-    if data is None:
-        return EMPTY, tag
-    return parse_index(data, where), tag
+    documents, tag = writer.read_indexes()
+    where = f"{url.rstrip('/')}/{INDEX}"
+    indexes = [parse_index(data, where) for data in documents]
+    for data, index in zip(documents, indexes, strict=True):
+        if signer is None and index.signed_by:
+            raise PublishError(f"{where}: expected a key, for this registry is signed, found none; give --sign KEY")
+        if signer is not None and not adopt:
+            _check_signed(writer, url, where, data, index, signer)
+    return (reduce(merged, indexes) if indexes else EMPTY), tag
 
 
-def update_index(writer: Writer, where: str, change: Change, signer: Signer | None = None) -> Index:
+def update_index(
+    writer: Writer, url: str, change: Change, signer: Signer | None = None, *, adopt: bool = False
+) -> Index:
     """Replace the index's entries by ``change(index)``, raise its serial by one, and write it.
 
     Raises:
         PublishError: the index would be refused by its readers, or it keeps being changed by others.
-        ZooError: from ``change``, or the lock stays held.
+        ZooError: from ``change``, as `read_for_change`, or the lock stays held.
     """
+    where = f"{url.rstrip('/')}/{INDEX}"
+    signed_by = (signer.public.fingerprint,) if signer else ()
     with writer.turn():
         for attempt in range(ATTEMPTS):
-            before, tag = read_for_change(writer, where, signer)
-            after = following(before, entries=change(before))
+            before, tag = read_for_change(writer, url, signer, adopt=adopt)
+            expires = signer.expires if signer else None
+            after = following(before, entries=change(before), expires=expires, signed_by=signed_by)
             data = dump_index(after)
             parse_index(data, f"{where}, about to be written")
+            if signer is not None:
+                signer.sign_index(writer, data)
             if writer.swap_index(data, tag):
                 return after
             time.sleep(random.uniform(0, min(PAUSE * 2**attempt, LONGEST_PAUSE)))
     raise PublishError(
         f"{where}: changed {ATTEMPTS} times while it was being changed; let fewer publish at once, and publish again"
     )
+
+
+def _check_signed(writer: Writer, url: str, where: str, data: bytes, index: Index, signer: Signer) -> None:
+    from zoo.freshness import check_fresh
+    from zoo.signing import check_bytes
+    from zoo.trust import trusted_keys
+
+    if not index.signed_by:
+        if not index.entries:
+            return
+        raise PublishError(
+            f"{where}: expected a signed registry, found one that is not, with {len(index.entries)} entries; look at "
+            "them, and sign them all by `pifa zoo sign --adopt`"
+        )
+    cache, sha256 = cache_folder(), hash_bytes(data).sha256
+    keys = (signer.public, *trusted_keys(url, cache))
+    check_bytes(INDEX, data, read_signature(writer, sha256, keys, where)[1], keys, where)
+    # One that has expired is renewed by this very change.
+    lasting = index.model_copy(update={"expires": None})
+    check_fresh(lasting, sha256, state_file(cache, url), where, dt.datetime.now(dt.UTC))

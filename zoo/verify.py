@@ -60,6 +60,10 @@ def _content(registry: Registry, entry: Entry, folder: Path) -> list[Problem]:
     except ZooError as error:
         return [Problem(entry.label, WEIGHTS, str(error))]
     found: list[Problem] = []
+    try:
+        registry.check_weights(entry, folder / WEIGHTS)
+    except ZooError as error:
+        found.append(Problem(entry.label, WEIGHTS, str(error)))
     if difference := disagreement(header, entry):
         message = f"{registry.where(path_of(entry, WEIGHTS))}: {difference}; publish it anew under a new version"
         found.append(Problem(entry.label, WEIGHTS, message))

@@ -9,10 +9,11 @@ from pydantic import ValidationError
 
 from zoo.backends import open_writer
 from zoo.documents import explain
-from zoo.entry import INDEX, Entry, Index
+from zoo.entry import Entry, Index
 from zoo.errors import PublishError, UnknownEntryError
 from zoo.registry import Registry
-from zoo.update import Signer, update_index
+from zoo.signer import Signer
+from zoo.update import update_index
 
 
 def yank(
@@ -66,5 +67,5 @@ def yank(
             raise PublishError(f"reason: {explain(error)}; give one line of text") from error
         return tuple(changed if other is entry else other for other in index.entries)
 
-    index = update_index(writer, f"{url.rstrip('/')}/{INDEX}", withdrawn, signer)
+    index = update_index(writer, url, withdrawn, signer)
     return next(entry for entry in index.entries if entry.label == f"{name}@{version}")

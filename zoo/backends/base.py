@@ -63,6 +63,9 @@ class Backend(Protocol):
 class Writer(Protocol):
     """A place to publish to. Whatever it writes appears whole or not at all."""
 
+    def open(self, path: str, start: int = 0) -> AbstractContextManager[Opened]:
+        """As `Backend.open`."""
+
     def prepare(self) -> None:
         """Make the place, where it can be made."""
 
@@ -84,8 +87,11 @@ class Writer(Protocol):
     def turn(self) -> AbstractContextManager[None]:
         """Wait for one's turn to change the index, where the place has a lock."""
 
-    def read_index(self) -> tuple[bytes | None, str | None]:
-        """The index as it is (None: none yet), and a tag that is another after every change."""
+    def read_indexes(self) -> tuple[list[bytes], str | None]:
+        """The index as it is, and a tag that is another after every change; empty and None: there is none yet.
+
+        Where what is written is a difference to a registry elsewhere, that registry's index comes first.
+        """
 
     def swap_index(self, data: bytes, tag: str | None) -> bool:
         """Replace the index if it is still the one of the tag; False where somebody else changed it."""

@@ -117,14 +117,14 @@ class BucketBackend:
     def turn(self) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def read_index(self) -> tuple[bytes | None, str | None]:
+    def read_indexes(self) -> tuple[list[bytes], str | None]:
         try:
             with _plain_errors(self.where(INDEX)):
                 reply = self._client.get_object(Bucket=self._bucket, Key=self._prefix + INDEX)
         except MissingFileError:
-            return None, None
+            return [], None
         with reply["Body"] as body:
-            return read_up_to(cast(BinaryIO, _Body(body, self.where(INDEX))), MAX_INDEX_BYTES + 1), reply["ETag"]
+            return [read_up_to(cast(BinaryIO, _Body(body, self.where(INDEX))), MAX_INDEX_BYTES + 1)], reply["ETag"]
 
     def swap_index(self, data: bytes, tag: str | None) -> bool:
         condition = {"IfNoneMatch": "*"} if tag is None else {"IfMatch": tag}

@@ -11,12 +11,13 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from zoo.backends.base import Opened
-from zoo.entry import INDEX, FileEntry
+from zoo.entry import INDEX, MAX_INDEX_BYTES, FileEntry
 from zoo.errors import MissingFileError, PublishError, RegistryError, ZooError
 from zoo.storage import (
     hash_bytes,
     hash_file,
     locked,
+    read_up_to,
     sync_folder,
     temporary_path,
     unique_name,
@@ -121,18 +122,18 @@ class FolderBackend:
         with locked(self.folder / LOCK, LOCK_SECONDS):
             yield
 
-    def read_index(self) -> tuple[bytes | None, str | None]:
+    def read_indexes(self) -> tuple[list[bytes], str | None]:
         if not os.path.lexists(self.folder / INDEX):
-            return None, None
+            return [], None
         with self.open(INDEX) as opened:
-            data = opened.stream.read()
-        return data, hash_bytes(data).sha256
+            data = read_up_to(opened.stream, MAX_INDEX_BYTES + 1)
+        return [data], hash_bytes(data).sha256
 
     def swap_index(self, data: bytes, tag: str | None) -> bool:
         """The lock keeps writers apart; the tag is for file systems that ignore locks (some NFS)."""
         with temporary_path(self.folder, ".index-") as temporary:
             write_new(temporary, data)
-            if self.read_index()[1] != tag:
+            if self.read_indexes()[1] != tag:
                 return False
             with writing(self.folder / INDEX):
                 temporary.replace(self.folder / INDEX)

@@ -6,15 +6,14 @@ What is new is written to a folder of the publisher's, and he copies that to the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from zoo.backends.base import Backend
+from zoo.backends.base import Backend, Opened
 from zoo.backends.folder import FolderBackend
 from zoo.entry import INDEX, MAX_INDEX_BYTES, FileEntry
 from zoo.errors import MissingFileError
-from zoo.index import dump_index, merged, parse_index
 from zoo.storage import read_up_to
 
 
@@ -43,18 +42,26 @@ class StagingWriter:
     def turn(self) -> AbstractContextManager[None]:
         return self._staging.turn()
 
-    def read_index(self) -> tuple[bytes | None, str | None]:
-        """The base's index and what was staged before; the tag is the staged index's."""
-        staged, tag = self._staging.read_index()
+    @contextmanager
+    def open(self, path: str, start: int = 0) -> Iterator[Opened]:
+        """What is staged, or else the registry's."""
+        try:
+            with self._staging.open(path, start) as opened:
+                yield opened
+            return
+        except MissingFileError:
+            pass
+        with self._base.open(path, start) as opened:
+            yield opened
+
+    def read_indexes(self) -> tuple[list[bytes], str | None]:
+        """The tag is the staged index's: the registry's can change any time, until the folder is copied there."""
+        staged, tag = self._staging.read_indexes()
         try:
             with self._base.open(INDEX) as opened:
-                base: bytes | None = read_up_to(opened.stream, MAX_INDEX_BYTES + 1)
+                return [read_up_to(opened.stream, MAX_INDEX_BYTES + 1), *staged], tag
         except MissingFileError:
-            base = None
-        if staged is None or base is None:
-            return staged or base, tag
-        index = merged(parse_index(base, self._base.where(INDEX)), parse_index(staged, self._staging.where(INDEX)))
-        return dump_index(index), tag
+            return staged, tag
 
     def swap_index(self, data: bytes, tag: str | None) -> bool:
         return self._staging.swap_index(data, tag)

@@ -1,0 +1,1 @@
+"""Groups of the ``pifa`` command that are read only when they are used."""
