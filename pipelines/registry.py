@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import zoo
-from pipelines.progress import download_progress
 
 if TYPE_CHECKING:
     from pifa_model.config import NetworkConfig
@@ -33,6 +32,8 @@ def run_fetch(reference: str, registry: str | None = None, *, offline: bool = Fa
     Raises:
         ZooError: not in the registry, or not what the registry says.
     """
+    from pipelines.progress import download_progress  # Rich's bars take a tenth of a second
+
     with download_progress(reference) as advance:
         return zoo.fetch(reference, registry, offline=offline or None, advance=advance)
 
@@ -94,7 +95,9 @@ def run_publish(
         shown = run_pictures(file.parent if Path(checkpoint).is_dir() else None, metrics, Path(folder))
         for number, picture in enumerate(pictures):
             source, _, caption = picture.partition("=")
-            target = checked_picture(Path(source), Path(folder) / f"own-{number}")
+            suffix = ".png" if Path(source).suffix.lower() == ".png" else ".jpg"
+            target = Path(folder) / f"own-{number}{suffix}"
+            checked_picture(Path(source), target)
             shown.append((target, caption or Path(source).stem))
         return zoo.publish(
             registry,

@@ -48,8 +48,8 @@ class _Record(Document):
 
 
 class _Records(Document):
-    schema_version: Literal[1] = 1
-    keys: tuple[_Record, ...] = ()
+    schema_version: Literal[1]
+    keys: tuple[_Record, ...]
 
 
 def trusted_keys(registry: str, cache: Path) -> tuple[TrustedKey, ...]:
@@ -190,7 +190,7 @@ def _change(cache: Path, change: Callable[[tuple[Trusted, ...]], tuple[Trusted, 
         except ValidationError as error:  # a folder's name that is no text
             raise ZooError(f"registry: {explain(error)}; correct its address") from error
         with temporary_path(folder, ".trust-") as temporary, writing(folder / FILE):
-            write_new(temporary, dump_json(_Records(keys=tuple(records)).model_dump(mode="json")))
+            write_new(temporary, dump_json(_Records(schema_version=1, keys=tuple(records)).model_dump(mode="json")))
             temporary.chmod(0o600)
             temporary.replace(folder / FILE)
             sync_folder(folder)

@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import zoo
+from zoo.keys import TrustedKey, make_key, read_public_key
 
 CONFIG: dict[str, Any] = {
     "format": "pifa-checkpoint",
@@ -104,3 +105,23 @@ def edit_index(registry: Path) -> Callable[[Callable[[Any], None]], None]:
         path.write_text(json.dumps(document))
 
     return edit
+
+
+@pytest.fixture(scope="session")
+def signing_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A private key's file; its public half is in the file with ``.pub`` behind."""
+    path = tmp_path_factory.mktemp("keys") / "publisher"
+    make_key(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def trusted_key(signing_key: Path) -> TrustedKey:
+    """The public half of ``signing_key``."""
+    return read_public_key(Path(f"{signing_key}.pub"))
+
+
+@pytest.fixture(scope="session")
+def other_key(tmp_path_factory: pytest.TempPathFactory) -> TrustedKey:
+    """A public key of somebody else."""
+    return read_public_key(make_key(tmp_path_factory.mktemp("keys") / "other"))
