@@ -62,41 +62,35 @@ def _by_data(entry: Entry) -> Entry:
     return replace(entry, name=f"{numbers.source}{boxes}", numbers=numbers.model_copy(update={"source": ""}))
 
 
-def checked_picture(path: Path, target: Path) -> Path:
+def checked_picture(path: Path, target: Path) -> None:
     """Decode a publisher's picture and write it anew: of its metadata (place, date, camera) nothing is left.
 
     Args:
         path: PNG, JPEG or another kind that ``read_image`` reads; what is transparent becomes white.
-        target: the new file without its ending.
-
-    Returns:
-        ``target`` with ``.jpg`` for a JPEG, with ``.png`` for any other.
+        target: its ending, ``.png`` or ``.jpg``, decides the format.
 
     Raises:
-        ImageError: no picture, or a damaged or too large one.
+        ImageError: no picture, or a damaged or too large one; another ending.
         OSError: no space, or no right to write.
     """
-    image = cv2.cvtColor(read_image(path), cv2.COLOR_RGB2BGR)
-    data = path.read_bytes()
-    image = _on_white(data, image)
+    settings = {".png": [], ".jpg": [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]}.get(target.suffix)
+    if settings is None:
+        raise ImageError(f"{target}: expected a name that ends in .png or .jpg, found another; choose one of these")
+    image = _on_white(path, cv2.cvtColor(read_image(path), cv2.COLOR_RGB2BGR))
     height, width = image.shape[:2]
     if max(height, width) > LARGEST_SIDE:
         factor = LARGEST_SIDE / max(height, width)
         size = (max(1, round(width * factor)), max(1, round(height * factor)))
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    photo = data.startswith(b"\xff\xd8")
-    ending, settings = (".jpg", [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]) if photo else (".png", [])
-    done, encoded = cv2.imencode(ending, image, settings)
+    done, encoded = cv2.imencode(target.suffix, image, settings)
     if not done:
-        raise ImageError(f"{path}: the picture can't be encoded as {ending}; convert it")
-    written = target.with_name(target.name + ending)
-    write_whole(written, lambda file: file.write(encoded.tobytes()))
-    return written
+        raise ImageError(f"{path}: the picture can't be encoded as {target.suffix}; convert it")
+    write_whole(target, lambda file: file.write(encoded.tobytes()))
 
 
-def _on_white(data: bytes, image: np.ndarray) -> np.ndarray:
+def _on_white(path: Path, image: np.ndarray) -> np.ndarray:
     """``(H, W, 3)`` uint8 BGR over white, where the file says how transparent it is: its colours there are any."""
-    whole = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    whole = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if whole is None or whole.ndim != 3 or whole.shape != (*image.shape[:2], 4):
         return image
     opacity = whole[..., 3:].astype(np.float32) / (255 if whole.dtype == np.uint8 else 65535)
