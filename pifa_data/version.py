@@ -11,7 +11,7 @@ except PackageNotFoundError:  # run from a source tree that was never installed
 
 
 def source_commit() -> str | None:
-    """The commit of the checkout that this program runs from, with ``+changes`` where it was changed since; else None."""
+    """The commit of the checkout that this runs from, with ``+changes`` where it was changed since; None: of none."""
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
