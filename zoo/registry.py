@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from zoo.backends import Backend, Writer, open_backend
+from zoo.backends import Backend, Mirror, Writer, open_backend
 from zoo.backends.folder import FolderBackend
 from zoo.cache import cache_folder, remembered_folder, state_file
 from zoo.entry import INDEX, MAX_INDEX_BYTES, WEIGHTS, Entry, FileEntry, Index, signature_path
@@ -193,7 +193,7 @@ class Registry:
             )
         sources = [Source(self._backend, path_of(entry, name))]
         if not self._offline:
-            sources += [Source(open_backend(mirror), name) for mirror in entry.mirrors]
+            sources += [Source(Mirror(mirror), name) for mirror in entry.mirrors]
         return sources
 
     def read(self, entry: Entry, name: str) -> bytes:

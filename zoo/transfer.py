@@ -102,7 +102,7 @@ def download(
     """
     part = target.with_name(f".{target.name}.{wanted.sha256[:16]}.part")
     left, attempt = list(sources), 0
-    refused: list[ZooError] = []
+    refused: dict[Source, ZooError] = {}
     while True:
         passing: UnreachableError | None = None
         before = _size(part)
@@ -115,9 +115,9 @@ def download(
                 if not isinstance(error, RegistryError | HashError):
                     raise  # the disk's: no other source is the cure
                 left.remove(source)
-                refused.append(error)
+                refused[source] = error
             else:
-                for fault in refused:
+                for fault in refused.values():
                     log.warning("%s; taken from %s instead", fault, source.where)
                 try:
                     accept(part)
@@ -129,10 +129,10 @@ def download(
                     sync_folder(target.parent)
                 return
         if passing is None:
-            raise refused[0]
+            raise refused[sources[0]]
         attempt = 0 if _size(part) - before >= LEAST_PROGRESS else attempt + 1
         if attempt > len(pauses):
-            raise passing
+            raise refused.get(sources[0]) or _going_on(passing, part)
         _wait(pauses[max(attempt - 1, 0)] if pauses else 0.0, passing)
 
 
@@ -167,7 +167,7 @@ def _go_on(source: Source, wanted: Wanted, part: Path, advance: Advance) -> None
         if came < wanted.size and opened.size is not None:
             raise UnreachableError(
                 f"{source.where}: expected {wanted.size} bytes, found the connection broken after {came}; "
-                "what came is kept: the same command goes on there"
+                "check the connection"
             )
         if came != wanted.size:
             raise _other_file(part, source, f"{wanted.size} bytes", "more" if came > wanted.size else f"{came}")
@@ -209,12 +209,18 @@ def _receive(
                 if came - mark < SLOW_BYTES:
                     raise UnreachableError(
                         f"{where}: expected at least {SLOW_BYTES} bytes in {SLOW_SECONDS:g} s, found {came - mark}; "
-                        "what came is kept: the same command goes on there"
+                        "try again later"
                     )
                 mark, since = came, now
         with writing(part):
             flush(file)
     return came
+
+
+def _going_on(error: UnreachableError, part: Path) -> UnreachableError:
+    size = _size(part)
+    kept = f"; {size} bytes are kept: the same command goes on there" if size else ""
+    return UnreachableError(f"{error}{kept}", error.retry_after)
 
 
 def _other_file(part: Path, source: Source, expected: str, found: str) -> HashError:

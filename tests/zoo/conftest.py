@@ -2,15 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+import shutil
+import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from certificates import make_certificates
+from nginx import nginx
 from safetensors.numpy import save_file
+from served import Served
+from upstream import upstream
 
 import zoo
+from zoo import transfer
 from zoo.keys import TrustedKey, make_key, read_public_key
 
 CONFIG: dict[str, Any] = {
@@ -125,3 +132,39 @@ def trusted_key(signing_key: Path) -> TrustedKey:
 def other_key(tmp_path_factory: pytest.TempPathFactory) -> TrustedKey:
     """A public key of somebody else."""
     return read_public_key(make_key(tmp_path_factory.mktemp("keys") / "other"))
+
+
+@pytest.fixture(scope="session")
+def _served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder, work = tmp_path_factory.mktemp("served"), tmp_path_factory.mktemp("nginx")
+    data = np.random.default_rng(0).integers(0, 256, 2_500_000, np.uint8)
+    model = work / "model.safetensors"
+    save_file({"layer": data}, model, metadata={"pifa": json.dumps(CONFIG)})
+    zoo.publish(folder / "registry", weights=model, name="face", version="1.0.0")
+    certificates = make_certificates(work)
+    with upstream(folder) as behind, nginx(folder, work, certificates, behind.server_address[1]) as server:
+        yield Served(folder, server, behind, certificates, model.read_bytes())
+
+
+@pytest.fixture
+def served(_served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    """`Served`, its logs empty; what a test plans must happen."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    _served.nginx.forget()
+    _served.upstream.forget()
+    yield _served
+    for copied in _served.folder.iterdir():
+        if copied.name != "registry":
+            shutil.rmtree(copied)
+    assert _served.upstream.left() == 0
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses between attempts, in seconds, which are not made."""
+    found: list[float] = []
+    clock = types.SimpleNamespace(sleep=found.append, monotonic=transfer.time.monotonic)
+    monkeypatch.setattr(transfer, "time", clock)
+    return found

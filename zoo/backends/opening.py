@@ -1,9 +1,10 @@
 """From an address to the place that it names; what a place needs is imported when it is asked for."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import cast
 
-from zoo.backends.base import Backend, Writer
+from zoo.backends.base import Backend, Opened, Writer
 from zoo.backends.folder import FolderBackend
 from zoo.errors import PublishError, RegistryError
 
@@ -29,6 +30,29 @@ def open_backend(url: str) -> Backend:
         f"registry {url!r}: expected a folder, file://, https://, s3:// or hf://, found another kind of address; "
         "correct --registry or PIFA_REGISTRY"
     )
+
+
+class Mirror:
+    """A place that is opened when it is used: what a mirror lacks, such as a package, matters only then."""
+
+    folder = None
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._backend: Backend | None = None
+
+    def where(self, path: str) -> str:
+        return f"{self.url.rstrip('/')}/{path}"
+
+    def exists(self) -> bool:
+        return self._opened().exists()
+
+    def open(self, path: str, start: int = 0) -> AbstractContextManager[Opened]:
+        return self._opened().open(path, start)
+
+    def _opened(self) -> Backend:
+        self._backend = self._backend or open_backend(self.url)
+        return self._backend
 
 
 def open_writer(url: str, staging: Path | None = None) -> Writer:

@@ -32,11 +32,21 @@ _REDIRECTS = {301, 302, 303, 307, 308}
 
 
 class WebBackend:
-    """The address of a folder on a web server; ``headers`` go to its own host alone."""
+    """The address of a folder on a web server; ``headers`` go to its own host alone.
+
+    Raises:
+        RegistryError: no such address.
+    """
 
     folder = None
 
     def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
+        try:
+            usable = bool(urlsplit(url).hostname) and urlsplit(url).port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise RegistryError(f"registry {url!r}: expected https://host/folder, found no such address; correct it")
         self.url = url
         self._headers = dict(headers or {})
         self._session: requests.Session | None = None
@@ -71,8 +81,12 @@ class WebBackend:
             if response.status_code not in _REDIRECTS or target is None:
                 return _checked(response, where, start)
             response.close()
-            before, url = url, urljoin(url, target)
-            scheme = urlsplit(url).scheme
+            before = url
+            try:
+                url = urljoin(url, target)
+                scheme = urlsplit(url).scheme
+            except ValueError:  # such as http://[
+                url, scheme = target, ""
             if scheme not in ("http", "https") or (scheme == "http" and before.startswith("https:")):
                 raise RegistryError(
                     f"{where}: expected a file, found a redirect to {_safe(url)}; only https, or http from http, is "
@@ -81,12 +95,8 @@ class WebBackend:
         raise RegistryError(f"{where}: expected a file, found more than {MAX_REDIRECTS} redirects; tell its publisher")
 
     def _send(self, url: str, start: int, own: bool) -> requests.Response:
-        import requests
-
         if self._session is None:
-            self._session = requests.Session()
-            if os.environ.get("SSL_CERT_FILE") and not os.environ.get("REQUESTS_CA_BUNDLE"):
-                self._session.verify = os.environ["SSL_CERT_FILE"]
+            self._session = _new_session()
         # As it is: a compressed reply would be a bomb's way in, and weights do not get smaller.
         headers = {"User-Agent": "pifa", "Accept-Encoding": "identity", **(self._headers if own else {})}
         if start:
@@ -94,6 +104,19 @@ class WebBackend:
         return self._session.get(
             url, headers=headers, stream=True, allow_redirects=False, timeout=(CONNECT_SECONDS, READ_SECONDS)
         )
+
+
+def _new_session() -> requests.Session:
+    import requests
+
+    class Session(requests.Session):
+        def get_redirect_target(self, resp: requests.Response) -> None:
+            """None, or it would read a redirect's whole body, also where it is told not to follow: a bomb's way in."""
+
+    session = Session()
+    if os.environ.get("SSL_CERT_FILE") and not os.environ.get("REQUESTS_CA_BUNDLE"):
+        session.verify = os.environ["SSL_CERT_FILE"]
+    return session
 
 
 class _Body:
