@@ -70,7 +70,12 @@ def test_the_site(shelf: Path, tmp_path: Path) -> None:
     _, page = read(out / "index.html")
     rows = page.text.split(" NME licence ", 1)[1]
     assert rows.startswith("face 1.9.0 ibug68 2d compact 114 px ")
-    for part in ("3.25 % of the tight box 300w:sample not stated", "old 0.1.0", "CC-BY-4.0", "Show withdrawn (1)"):
+    for part in (
+        "3.25 % of the tight box 300w:sample, val, tight boxes not stated",
+        "old 0.1.0",
+        "CC-BY-4.0",
+        "Show withdrawn (1)",
+    ):
         assert part in rows, part
     assert rows.index("face@1.10.0 trained on test faces") > rows.index("Show withdrawn")
 
