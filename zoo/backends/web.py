@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS, READ_SECONDS = 10.0, 30.0
 """After which a server that does not answer, or sends nothing, is given up."""
+
+SLOW_BYTES, SLOW_SECONDS = 1000, 60.0
+"""A server that sends fewer bytes in so long is given up too: 50 processes may wait for this one."""
 
 MAX_REDIRECTS = 5
 LONGEST_WAIT = 120.0
@@ -124,13 +128,23 @@ class _Body:
 
     def __init__(self, response: requests.Response, where: str) -> None:
         self._raw, self._where = response.raw, where
+        self._came, self._since = 0, time.monotonic()
 
     def read(self, size: int = -1) -> bytes:
         """Up to ``size`` bytes as they come: a slow server's few bytes are given at once."""
         with _plain_errors(self._where):
             if size < 0:
                 return cast(bytes, self._raw.read(decode_content=False))
-            return cast(bytes, self._raw.read1(size, decode_content=False))
+            data = cast(bytes, self._raw.read1(size, decode_content=False))
+        self._came += len(data)
+        if (now := time.monotonic()) - self._since > SLOW_SECONDS:
+            if data and self._came < SLOW_BYTES:
+                raise UnreachableError(
+                    f"{self._where}: expected at least {SLOW_BYTES} bytes in {SLOW_SECONDS:g} s, found {self._came}; "
+                    "try again later"
+                )
+            self._came, self._since = 0, now
+        return data
 
 
 def _checked(response: requests.Response, where: str, start: int) -> requests.Response:
