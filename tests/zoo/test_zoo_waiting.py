@@ -132,7 +132,7 @@ def test_offline_the_cache_is_used(served: Served, monkeypatch: pytest.MonkeyPat
 def test_offline_what_is_missing_is_said(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIFA_OFFLINE", "true")
     url = served.at("plain")
-    with pytest.raises(zoo.OfflineError, match=r"expected its index in the cache.* `pifa zoo list`"):
+    with pytest.raises(zoo.OfflineError, match=r"expected it in the cache.* `pifa zoo list`"):
         zoo.fetch("face", url)
     monkeypatch.setenv("PIFA_OFFLINE", "0")
     zoo.Registry(url).index()
