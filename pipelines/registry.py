@@ -95,7 +95,9 @@ def run_publish(
         shown = run_pictures(file.parent if Path(checkpoint).is_dir() else None, metrics, Path(folder))
         for number, picture in enumerate(pictures):
             source, _, caption = picture.partition("=")
-            target = checked_picture(Path(source), Path(folder) / f"own-{number}")
+            suffix = ".png" if Path(source).suffix.lower() == ".png" else ".jpg"
+            target = Path(folder) / f"own-{number}{suffix}"
+            checked_picture(Path(source), target)
             shown.append((target, caption or Path(source).stem))
         return zoo.publish(
             registry,

@@ -16,6 +16,8 @@ from zoo.errors import SignatureError
 # Real ones have 2 kilobytes.
 MAX_SIGNATURE_BYTES = 2**20
 
+_NONE = "this is no signature that pifa makes"
+
 # The standard alphabet alone: the library's decoder skips other characters, and could read what we did not.
 _BASE64 = r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{4})$"
 Base64 = Annotated[str, StringConstraints(pattern=_BASE64)]
@@ -44,11 +46,14 @@ def read_claim(signature: bytes, where: str) -> Claim:
     """
     if len(signature) > MAX_SIGNATURE_BYTES:
         raise SignatureError(
-            f"{where}: expected a signature of at most {MAX_SIGNATURE_BYTES} bytes, found more; this is no signature"
+            f"{where}: expected a signature of at most {MAX_SIGNATURE_BYTES} bytes, found more; {_NONE}"
         )
-    bundle = parse(_Bundle, signature, where, SignatureError)
-    payload = base64.b64decode(bundle.envelope.payload, validate=True)
-    statement = parse(_Statement, payload, f"{where}, payload", SignatureError)
+    try:
+        bundle = parse(_Bundle, signature, where, SignatureError)
+        payload = base64.b64decode(bundle.envelope.payload, validate=True)
+        statement = parse(_Statement, payload, f"{where}, payload", SignatureError)
+    except SignatureError as error:
+        raise SignatureError(f"{error}; {_NONE}") from error
     # A dot is how model signing names a model that is one file.
     one_file = [resource.name for resource in statement.predicate.resources] == ["."]
     return Claim(bundle.material.public_key.hint, statement.subject[0].name, one_file)

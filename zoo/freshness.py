@@ -5,6 +5,7 @@ Against that stand the index's ``expires``, and a record of the highest serial t
 """
 
 import datetime as dt
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,7 @@ from pydantic import AwareDatetime, Field
 from zoo.documents import Document, dump_json, parse
 from zoo.entry import Index, Sha256
 from zoo.errors import StaleIndexError, ZooError
+from zoo.keys import TrustedKey
 from zoo.storage import locked, sync_folder, temporary_path, write_new, writing
 
 LOCK_SECONDS = 60.0
@@ -23,13 +25,30 @@ MAX_STATE_BYTES = 2**16
 class Seen(Document):
     """The newest index that was seen of a registry."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1]
     serial: int = Field(ge=0, le=2**53)
     sha256: Sha256
     updated: AwareDatetime
+    signed_by: Sha256 | None = None
 
 
-def check_fresh(index: Index, sha256: str, state: Path, where: str, now: dt.datetime) -> None:
+def was_signed_by(sha256: str, keys: Sequence[TrustedKey], state: Path) -> TrustedKey | None:
+    """The one of ``keys`` whose signature of the newest index seen was checked, if that index has this SHA-256.
+
+    Who reads the same index again need not check its signature again, which takes a second of imports.
+
+    Raises:
+        ZooError: ``state`` is damaged or cannot be read.
+    """
+    seen = _read(state)
+    if seen is None or seen.sha256 != sha256:
+        return None
+    return next((key for key in keys if key.fingerprint == seen.signed_by), None)
+
+
+def check_fresh(
+    index: Index, sha256: str, state: Path, where: str, now: dt.datetime, signed_by: TrustedKey | None = None
+) -> None:
     """Refuse an index that has expired or is not the newest one seen, and record it otherwise.
 
     Args:
@@ -38,6 +57,7 @@ def check_fresh(index: Index, sha256: str, state: Path, where: str, now: dt.date
         state: the JSON file with what was seen of this registry; its lock is beside it.
         where: the index's place, for messages.
         now: the time, with a zone.
+        signed_by: the key that signed it, for `was_signed_by`.
 
     Raises:
         StaleIndexError: it has expired, a newer one was seen, or another one of the same serial was.
@@ -54,9 +74,10 @@ def check_fresh(index: Index, sha256: str, state: Path, where: str, now: dt.date
         seen = _read(state)
         if seen is not None:
             _compare(index, sha256, seen, state, where)
-            if index.serial == seen.serial:
-                return
-        _write(state, Seen(serial=index.serial, sha256=sha256, updated=index.updated))
+        key = signed_by.fingerprint if signed_by else None
+        new = Seen(schema_version=1, serial=index.serial, sha256=sha256, updated=index.updated, signed_by=key)
+        if new != seen:
+            _write(state, new)
 
 
 def _compare(index: Index, sha256: str, seen: Seen, state: Path, where: str) -> None:

@@ -153,14 +153,16 @@ class Registry:
         """Path and content of the index's signature, None where no key is trusted."""
         if not self.keys:
             return None
-        from zoo.freshness import check_fresh
+        from zoo.freshness import check_fresh, was_signed_by
         from zoo.signing import check_bytes
 
-        sha256 = hash_bytes(data).sha256
-        path, signature = read_signature(backend, sha256, self.keys, where)
-        check_bytes(INDEX, data, signature, self.keys, where)
-        check_fresh(index, sha256, state_file(self._cache, self.url), where, dt.datetime.now(dt.UTC))
-        return path, signature
+        sha256, state = hash_bytes(data).sha256, state_file(self._cache, self.url)
+        key, found = was_signed_by(sha256, self.keys, state), None
+        if key is None:
+            found = read_signature(backend, sha256, self.keys, where)
+            key = check_bytes(INDEX, data, found[1], self.keys, where)
+        check_fresh(index, sha256, state, where, dt.datetime.now(dt.UTC), key)
+        return found
 
     def check_weights(self, entry: Entry, path: Path) -> tuple[str, ...]:
         """Check the signature of an entry's weights, which are at ``path``; the fingerprints of who signed.

@@ -8,12 +8,14 @@ takes a bundle over any name, and prints a warning about some: so the bundle's f
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from zoo.bundle import read_claim
 from zoo.errors import SignatureError, ZooError
 from zoo.keys import TrustedKey, private_password, sign_extra
+from zoo.storage import writing
 
 _CURE = "do not use it before its publisher explains that"
 
@@ -35,8 +37,8 @@ def sign_file(path: Path, key: Path) -> bytes:
         raise ZooError(f"{path}: expected a regular file to sign, found none; correct the path")
     # The library declares a text and hands it on to one that takes only bytes.
     config = Config().use_elliptic_key_signer(private_key=key, password=private_password(key))  # type: ignore[arg-type]
-    with tempfile.TemporaryDirectory(prefix="pifa-sign-") as folder:
-        bundle = Path(folder) / "bundle"
+    with _scratch() as folder:
+        bundle = folder / "bundle"
         try:
             config.sign(path, bundle)
             return bundle.read_bytes()
@@ -46,8 +48,8 @@ def sign_file(path: Path, key: Path) -> bytes:
 
 def sign_bytes(name: str, data: bytes, key: Path) -> bytes:
     """Sign ``data`` as the content of a file called ``name``; else as `sign_file`."""
-    with tempfile.TemporaryDirectory(prefix="pifa-sign-") as folder:
-        path = Path(folder) / name
+    with _scratch() as folder:
+        path = folder / name
         path.write_bytes(data)
         return sign_file(path, key)
 
@@ -61,7 +63,7 @@ def check_file(
         path: a regular file, which is read once.
         signature: the bundle, from anywhere.
         keys: those that are trusted.
-        where: the bundle's place, for messages.
+        where: the place of what is signed, for messages.
         name: the file's name in the registry, where it is kept under another one here.
 
     Returns:
@@ -80,8 +82,8 @@ def check_file(
     key = _named_key(signature, keys, where, name or path.name)
     if path.is_symlink() or not path.is_file():
         raise SignatureError(f"{path}: expected a regular file to check, found none; fetch it again")
-    with tempfile.TemporaryDirectory(prefix="pifa-check-") as folder:
-        bundle, public = Path(folder) / "bundle", Path(folder) / "key.pub"
+    with _scratch() as folder:
+        bundle, public = folder / "bundle", folder / "key.pub"
         bundle.write_bytes(signature)
         public.write_text(key.pem, encoding="ascii")
         try:
@@ -102,15 +104,22 @@ def check_file(
 
 def check_bytes(name: str, data: bytes, signature: bytes, keys: Sequence[TrustedKey], where: str) -> TrustedKey:
     """Check that one of ``keys`` signed exactly ``data`` as a file called ``name``; else as `check_file`."""
-    with tempfile.TemporaryDirectory(prefix="pifa-check-") as folder:
-        path = Path(folder) / "content"
+    with _scratch() as folder:
+        path = folder / "content"
         path.write_bytes(data)
         return check_file(path, signature, keys, where, name)
 
 
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder for what the library takes only from files."""
+    with writing(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory(prefix="pifa-sign-") as folder:
+        yield Path(folder)
+
+
 def _named_key(signature: bytes, keys: Sequence[TrustedKey], where: str, name: str) -> TrustedKey:
     """The trusted key that a bundle names, if the bundle has the form of a signature of the one file ``name``."""
-    claim = read_claim(signature, where)
+    claim = read_claim(signature, f"signature of {where}")
     key = next((key for key in keys if key.hint == claim.hint), None)
     if key is None:
         trusted = ", ".join(key.fingerprint[:16] for key in keys) or "none"
@@ -121,5 +130,5 @@ def _named_key(signature: bytes, keys: Sequence[TrustedKey], where: str, name: s
     if claim.name != name:
         raise SignatureError(f"{where}: expected the signature of {name}, found one of {claim.name[:100]}; {_CURE}")
     if not claim.one_file:
-        raise SignatureError(f"{where}: expected the signature of one file, found one of a folder; {_CURE}")
+        raise SignatureError(f"{where}: expected the signature of one file, found one of several or none; {_CURE}")
     return key

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
-from urllib.request import url2pathname
 
 from pydantic import Field, ValidationError
 
@@ -48,8 +47,8 @@ class _Record(Document):
 
 
 class _Records(Document):
-    schema_version: Literal[1] = 1
-    keys: tuple[_Record, ...] = ()
+    schema_version: Literal[1]
+    keys: tuple[_Record, ...]
 
 
 def trusted_keys(registry: str, cache: Path) -> tuple[TrustedKey, ...]:
@@ -151,6 +150,8 @@ def same_place(registry: str) -> str:
     A folder becomes its real absolute path; a user name and password in a URL are dropped.
     """
     if registry[:5].lower() == "file:":
+        from urllib.request import url2pathname  # brings the whole of http and ssl
+
         registry = url2pathname(urlsplit(registry).path)
     if "://" not in registry:
         return os.path.realpath(registry)
@@ -190,7 +191,7 @@ def _change(cache: Path, change: Callable[[tuple[Trusted, ...]], tuple[Trusted, 
         except ValidationError as error:  # a folder's name that is no text
             raise ZooError(f"registry: {explain(error)}; correct its address") from error
         with temporary_path(folder, ".trust-") as temporary, writing(folder / FILE):
-            write_new(temporary, dump_json(_Records(keys=tuple(records)).model_dump(mode="json")))
+            write_new(temporary, dump_json(_Records(schema_version=1, keys=tuple(records)).model_dump(mode="json")))
             temporary.chmod(0o600)
             temporary.replace(folder / FILE)
             sync_folder(folder)

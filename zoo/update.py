@@ -11,7 +11,7 @@ from functools import reduce
 from zoo.backends import Writer
 from zoo.cache import cache_folder, state_file
 from zoo.entry import INDEX, Entry, Index
-from zoo.errors import PublishError
+from zoo.errors import PublishError, StaleIndexError
 from zoo.index import EMPTY, dump_index, following, merged, parse_index
 from zoo.registry import read_signature
 from zoo.signer import Signer
@@ -38,6 +38,8 @@ def read_for_change(
         StaleIndexError: it is older than one seen before.
     """
     documents, tag = writer.read_indexes()
+    if signer is not None and not adopt and not documents:
+        _check_never_seen(url)
     where = f"{url.rstrip('/')}/{INDEX}"
     indexes = [parse_index(data, where) for data in documents]
     for data, index in zip(documents, indexes, strict=True):
@@ -76,6 +78,15 @@ def update_index(
     )
 
 
+def _check_never_seen(url: str) -> None:
+    """Refuse to begin anew where this publisher has seen an index: who emptied the place may not be its owner."""
+    if (state := state_file(cache_folder(), url)).exists():
+        raise StaleIndexError(
+            f"{url}: expected the index that was seen before, found none or an empty one; if you mean to begin anew, "
+            f"delete {state}"
+        )
+
+
 def _check_signed(writer: Writer, url: str, where: str, data: bytes, index: Index, signer: Signer) -> None:
     from zoo.freshness import check_fresh
     from zoo.signing import check_bytes
@@ -83,7 +94,7 @@ def _check_signed(writer: Writer, url: str, where: str, data: bytes, index: Inde
 
     if not index.signed_by:
         if not index.entries:
-            return
+            return _check_never_seen(url)
         raise PublishError(
             f"{where}: expected a signed registry, found one that is not, with {len(index.entries)} entries; look at "
             "them, and sign them all by `pifa zoo sign --adopt`"

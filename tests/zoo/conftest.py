@@ -19,6 +19,7 @@ from upstream import upstream
 import zoo
 from zoo import transfer
 from zoo.backends import web
+from zoo.keys import TrustedKey, make_key, read_public_key
 
 CONFIG: dict[str, Any] = {
     "format": "pifa-checkpoint",
@@ -112,6 +113,26 @@ def edit_index(registry: Path) -> Callable[[Callable[[Any], None]], None]:
         path.write_text(json.dumps(document))
 
     return edit
+
+
+@pytest.fixture(scope="session")
+def signing_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A private key's file; its public half is in the file with ``.pub`` behind."""
+    path = tmp_path_factory.mktemp("keys") / "publisher"
+    make_key(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def trusted_key(signing_key: Path) -> TrustedKey:
+    """The public half of ``signing_key``."""
+    return read_public_key(Path(f"{signing_key}.pub"))
+
+
+@pytest.fixture(scope="session")
+def other_key(tmp_path_factory: pytest.TempPathFactory) -> TrustedKey:
+    """A public key of somebody else."""
+    return read_public_key(make_key(tmp_path_factory.mktemp("keys") / "other"))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,112 @@
+"""What is in the cache: verified or hashed again, never trusted; and emptied with care."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+import zoo
+
+Make = Callable[..., Path]
+fetch_module = sys.modules["zoo.fetch"]
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that a fetch hashes."""
+    names: list[str] = []
+    hash_file = fetch_module.hash_file
+
+    def noted(path: Path) -> object:
+        names.append(path.name)
+        return hash_file(path)
+
+    monkeypatch.setattr(fetch_module, "hash_file", noted)
+    return names
+
+
+def test_what_was_verified_and_is_unchanged_is_not_hashed_again(published: Path, hashed: list[str]) -> None:
+    cached = zoo.fetch("face", published)
+    record = json.loads((cached.parent / "verified.json").read_text())["files"]["weights.safetensors"]
+    assert (record["size"], record["mtime_ns"]) == (cached.stat().st_size, cached.stat().st_mtime_ns)
+    assert zoo.fetch("face", published) == cached
+    assert hashed == []
+
+
+def test_other_times_mean_hashing(published: Path, hashed: list[str]) -> None:
+    cached = zoo.fetch("face", published)
+    before = cached.stat()
+    os.utime(cached, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    zoo.fetch("face", published)
+    assert hashed == ["weights.safetensors"]
+    zoo.fetch("face", published)  # recorded anew
+    assert hashed == ["weights.safetensors"]
+
+
+def test_a_change_that_restores_size_and_time_is_found(published: Path) -> None:
+    cached = zoo.fetch("face", published)
+    good, before = cached.read_bytes(), cached.stat()
+    cached.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    os.utime(cached, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert zoo.fetch("face", published).read_bytes() == good
+
+
+@pytest.mark.parametrize("record", [b"", b"{", b"[]", b'{"schema_version": 2}', b'{"files": {"../x": 1}}', b"\xff"])
+def test_a_damaged_record_records_nothing(published: Path, hashed: list[str], record: bytes) -> None:
+    cached = zoo.fetch("face", published)
+    (cached.parent / "verified.json").write_bytes(record)
+    zoo.fetch("face", published)
+    assert hashed == ["weights.safetensors", "config.json"]
+
+
+def test_prune_takes_what_nobody_needs(published: Path, checkpoint: Make) -> None:
+    zoo.publish(published, weights=checkpoint(1), name="old", version="1.0.0")
+    new, old = zoo.fetch("face", published), zoo.fetch("old", published)
+    os.utime(old.parent / ".used", (0, 0))
+    part = new.parent / ".weights.safetensors.0123456789abcdef.part"
+    part.write_bytes(b"half")
+    broken = zoo.cache_folder() / "zoo" / ("0" * 64)
+    broken.mkdir()
+    (broken / ".weights.safetensors.0000000000000000.part").write_bytes(b"half")
+    told = zoo.prune(dry_run=True)
+    assert old.is_file()
+    assert part.is_file()
+    gone = zoo.prune()
+    assert told == gone
+    assert {one.path.name for one in gone if one.why == "unfinished"} == {
+        part.name,
+        ".weights.safetensors.0000000000000000.part",
+    }
+    assert sum(one.size for one in gone if one.path == old) == checkpoint(1).stat().st_size
+    assert new.is_file()
+    assert not part.exists()
+    assert not old.exists()
+    assert zoo.fetch("old", published) == old
+    assert zoo.prune(days=0) != []
+    assert not new.exists()
+
+
+def test_prune_leaves_a_download_alone_and_what_is_not_its_own(published: Path) -> None:
+    cached = zoo.fetch("face", published)
+    mine = zoo.cache_folder() / "zoo" / "notes"
+    mine.mkdir()
+    (mine / "text").write_text("mine")
+    with FileLock(cached.parent / ".lock"):
+        assert zoo.prune(days=0) == []
+    assert cached.is_file()
+    zoo.prune(days=0)
+    assert (mine / "text").is_file()
+
+
+def test_prune_without_a_cache(tmp_path: Path) -> None:
+    assert zoo.prune(tmp_path / "nowhere") == []
+
+
+def test_an_entry_for_a_newer_pifa_is_refused(registry: Path, checkpoint: Make) -> None:
+    zoo.publish(registry, weights=checkpoint(), name="face", version="1.0.0", min_pifa="999.0.0")
+    with pytest.raises(zoo.UnknownEntryError, match=r"expected pifa 999\.0\.0 or newer"):
+        zoo.fetch("face", registry)
