@@ -18,6 +18,7 @@ from zoo_checkpoint import write_checkpoint
 
 import zoo
 from zoo import transfer
+from zoo.backends import web
 from zoo.keys import TrustedKey, make_key, read_public_key
 
 
@@ -131,7 +132,7 @@ def _served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.fixture
 def served(_served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     """`Served`, its logs empty; what a test plans must happen."""
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", *web._BUNDLES):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     _served.nginx.forget()
