@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http.client import responses
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import urljoin, urlsplit
@@ -35,12 +36,14 @@ LONGEST_WAIT = 120.0
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 """Where a machine names the file of its authorities; the first that is set is used."""
 
-_PASSING = {408, 425, 429, 500, 502, 503, 504}
+PASSING = {408, 425, 429, 500, 502, 503, 504}
+"""Replies that may be another one later."""
+
 _REDIRECTS = {301, 302, 303, 307, 308}
 
 
 class WebBackend:
-    """The address of a folder on a web server; ``headers`` go to its own host alone.
+    """The address of a folder on a web server.
 
     Raises:
         RegistryError: no such address.
@@ -48,7 +51,7 @@ class WebBackend:
 
     folder = None
 
-    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, url: str) -> None:
         try:
             usable = bool(urlsplit(url).hostname) and urlsplit(url).port != 0
         except ValueError:
@@ -56,7 +59,6 @@ class WebBackend:
         if not usable:
             raise RegistryError(f"registry {url!r}: expected https://host/folder, found no such address; correct it")
         self.url = url
-        self._headers = dict(headers or {})
         self._session: requests.Session | None = None
 
     def where(self, path: str) -> str:
@@ -64,6 +66,7 @@ class WebBackend:
         return re.sub(r"^(https?://)[^/?#]*@", r"\1", self._address(path), flags=re.IGNORECASE)
 
     def _address(self, path: str) -> str:
+        """What is asked for to get a file."""
         return f"{self.url.rstrip('/')}/{path}"
 
     def exists(self) -> bool:
@@ -83,6 +86,22 @@ class WebBackend:
         finally:
             response.close()
 
+    def _credentials(self) -> Mapping[str, str]:
+        """Headers that say who is asking. They go to the registry's own host alone, wherever it redirects to."""
+        return {}
+
+    def _fault(self, status: int, headers: Mapping[str, str], where: str) -> RegistryError:
+        """What a reply means that doesn't bring the file."""
+        found = f"{status} {responses.get(status, '')}".strip()
+        if status in (404, 410):
+            return MissingFileError(
+                f"{where}: expected a file, found none ({found}); correct --registry, or tell the registry's publisher"
+            )
+        if status in PASSING:
+            return UnreachableError(f"{where}: expected the file, found {found}; try again later", _seconds(headers))
+        cure = "check that you may read it" if status in (401, 403, 407) else "check the address"
+        return RegistryError(f"{where}: expected the file, found {found}; {cure}")
+
     def _get(self, path: str, start: int) -> requests.Response:
         where, url = self.where(path), self._address(path)
         home = urlsplit(url).netloc
@@ -91,7 +110,7 @@ class WebBackend:
                 response = self._send(url, start, own=urlsplit(url).netloc == home)
             target = response.headers.get("Location")
             if response.status_code not in _REDIRECTS or target is None:
-                return _checked(response, where, start)
+                return self._checked(response, where, start)
             response.close()
             before = url
             try:
@@ -101,20 +120,44 @@ class WebBackend:
                 url, scheme = target, ""
             if scheme not in ("http", "https") or (scheme == "http" and before.startswith("https:")):
                 raise RegistryError(
-                    f"{where}: expected a file, found a redirect to {_safe(url)}; only https, or http from http, is "
-                    "followed: do not use this registry before its publisher explains that"
+                    f"{where}: expected a file, found a redirect to {safe_line(url)}; only https, or http from http, "
+                    "is followed: do not use this registry before its publisher explains that"
                 )
         raise RegistryError(f"{where}: expected a file, found more than {MAX_REDIRECTS} redirects; tell its publisher")
+
+    def _checked(self, response: requests.Response, where: str, start: int) -> requests.Response:
+        status, encoding = response.status_code, response.headers.get("Content-Encoding", "identity")
+        if status in (200, 206) and encoding.lower() != "identity":
+            response.close()
+            raise RegistryError(
+                f"{where}: expected the file as it is, found a reply compressed by {safe_line(encoding)}; "
+                "the server must send it uncompressed"
+            )
+        if status == 200 or (start and status in (206, 416)):
+            return response
+        response.close()
+        raise self._fault(status, response.headers, where)
 
     def _send(self, url: str, start: int, own: bool) -> requests.Response:
         if self._session is None:
             self._session = _new_session()
         # As it is: a compressed reply would be a bomb's way in, and weights do not get smaller.
-        headers = {"User-Agent": "pifa", "Accept-Encoding": "identity", **(self._headers if own else {})}
+        headers = {"User-Agent": "pifa", "Accept-Encoding": "identity"}
         if start:
             headers["Range"] = f"bytes={start}-"
+        credentials = self._credentials() if own else {}
+
+        def signed(request: requests.PreparedRequest) -> requests.PreparedRequest:
+            request.headers.update(credentials)
+            return request
+
         return self._session.get(
-            url, headers=headers, stream=True, allow_redirects=False, timeout=(CONNECT_SECONDS, READ_SECONDS)
+            url,
+            headers=headers,
+            auth=signed if credentials else None,  # as headers they would lose against those of a .netrc
+            stream=True,
+            allow_redirects=False,
+            timeout=(CONNECT_SECONDS, READ_SECONDS),
         )
 
 
@@ -158,30 +201,6 @@ class _Body:
                 )
             self._came, self._since = 0, now
         return data
-
-
-def _checked(response: requests.Response, where: str, start: int) -> requests.Response:
-    status, encoding = response.status_code, response.headers.get("Content-Encoding", "identity")
-    found = f"{status} {_safe(response.reason or '')}".strip()
-    if status in (200, 206) and encoding.lower() != "identity":
-        response.close()
-        raise RegistryError(
-            f"{where}: expected the file as it is, found a reply compressed by {_safe(encoding)}; "
-            "the server must send it uncompressed"
-        )
-    if status == 200 or (start and status in (206, 416)):
-        return response
-    response.close()
-    if status in (404, 410):
-        raise MissingFileError(
-            f"{where}: expected a file, found none ({found}); correct --registry, or tell the registry's publisher"
-        )
-    if status in _PASSING:
-        raise UnreachableError(
-            f"{where}: expected the file, found {found}; try again later", _seconds(response.headers)
-        )
-    cure = "check that you may read it" if status in (401, 403, 407) else "check the address"
-    raise RegistryError(f"{where}: expected the file, found {found}; {cure}")
 
 
 def _first_byte(response: requests.Response) -> int | None:
@@ -238,10 +257,10 @@ def _reason(error: BaseException) -> str:
     """The innermost reason in one line: what wraps it repeats addresses and objects."""
     while isinstance(inner := getattr(error, "reason", None) or (error.args[:1] or (None,))[0], BaseException):
         error = inner
-    text = _safe(str(error))
+    text = safe_line(str(error))
     return re.sub(r"^<[^>]*>: ", "", text) or type(error).__name__
 
 
-def _safe(text: str) -> str:
+def safe_line(text: str) -> str:
     """What a server says, as a line that a terminal can show."""
     return "".join(c if c.isprintable() else "?" for c in text)[:200]
