@@ -144,14 +144,14 @@ class Entry(Document):
 
     @model_validator(mode="after")
     def _files_complete(self) -> Self:
-        names = [file.name for file in self.files]
-        if len({name.lower() for name in names}) != len(names):
+        names = {file.name for file in self.files}
+        if len({name.lower() for name in names}) != len(self.files):
             raise ValueError("files: two have the same name")
-        if missing := {WEIGHTS, CONFIG} - set(names):
+        if missing := {WEIGHTS, CONFIG} - names:
             raise ValueError(f"files: {', '.join(sorted(missing))} missing")
         if self.name in RESERVED:
             raise ValueError(f"name: {self.name} is the registry's own")
-        if unlisted := {picture.file for picture in self.pictures} - set(names):
+        if unlisted := {picture.file for picture in self.pictures} - names:
             raise ValueError(f"pictures: {', '.join(sorted(unlisted))} not among the files")
         return self
 

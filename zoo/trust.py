@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
-from urllib.request import url2pathname
 
 from pydantic import Field, ValidationError
 
@@ -151,6 +150,8 @@ def same_place(registry: str) -> str:
     A folder becomes its real absolute path; a user name and password in a URL are dropped.
     """
     if registry[:5].lower() == "file:":
+        from urllib.request import url2pathname  # brings the whole of http and ssl
+
         registry = url2pathname(urlsplit(registry).path)
     if "://" not in registry:
         return os.path.realpath(registry)

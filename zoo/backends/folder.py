@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from zoo.backends.base import Opened
 from zoo.entry import INDEX, MAX_INDEX_BYTES, FileEntry
@@ -149,6 +148,8 @@ def _path_of(url: str) -> Path:
         raise RegistryError(
             f"registry {url!r}: expected file:///folder, found a file URL of another machine; write three slashes"
         )
+    from urllib.request import url2pathname  # brings the whole of http and ssl
+
     return Path(url2pathname(parts.path))
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import responses
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import urljoin, urlsplit
 
@@ -24,9 +26,15 @@ if TYPE_CHECKING:
 CONNECT_SECONDS, READ_SECONDS = 10.0, 30.0
 """After which a server that does not answer, or sends nothing, is given up."""
 
+SLOW_BYTES, SLOW_SECONDS = 1000, 60.0
+"""A server that sends fewer bytes in so long is given up too: 50 processes may wait for this one."""
+
 MAX_REDIRECTS = 5
 LONGEST_WAIT = 120.0
 """Seconds at most that a server's Retry-After is listened to."""
+
+_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+"""Where a machine names the file of its authorities; the first that is set is used."""
 
 PASSING = {408, 425, 429, 500, 502, 503, 504}
 """Replies that may be another one later."""
@@ -54,6 +62,11 @@ class WebBackend:
         self._session: requests.Session | None = None
 
     def where(self, path: str) -> str:
+        """The file's address without the name and password that it may have."""
+        return re.sub(r"^(https?://)[^/?#]*@", r"\1", self._address(path), flags=re.IGNORECASE)
+
+    def _address(self, path: str) -> str:
+        """What is asked for to get a file."""
         return f"{self.url.rstrip('/')}/{path}"
 
     def exists(self) -> bool:
@@ -72,10 +85,6 @@ class WebBackend:
             yield Opened(cast(BinaryIO, _Body(response, where)), first, _whole_size(response))
         finally:
             response.close()
-
-    def _address(self, path: str) -> str:
-        """What is asked for to get a file; messages have it under the name `where`."""
-        return self.where(path)
 
     def _credentials(self) -> Mapping[str, str]:
         """Headers that say who is asking. They go to the registry's own host alone, wherever it redirects to."""
@@ -160,8 +169,13 @@ def _new_session() -> requests.Session:
             """None, or it would read a redirect's whole body, also where it is told not to follow: a bomb's way in."""
 
     session = Session()
-    if os.environ.get("SSL_CERT_FILE") and not os.environ.get("REQUESTS_CA_BUNDLE"):
-        session.verify = os.environ["SSL_CERT_FILE"]
+    name = next((name for name in _BUNDLES if os.environ.get(name)), None)
+    if name is not None:
+        session.verify = os.environ[name]
+        if not Path(session.verify).exists():
+            raise RegistryError(
+                f"{name}: expected a file of certificates, found none at {session.verify}; correct that variable"
+            )
     return session
 
 
@@ -170,13 +184,23 @@ class _Body:
 
     def __init__(self, response: requests.Response, where: str) -> None:
         self._raw, self._where = response.raw, where
+        self._came, self._since = 0, time.monotonic()
 
     def read(self, size: int = -1) -> bytes:
         """Up to ``size`` bytes as they come: a slow server's few bytes are given at once."""
         with _plain_errors(self._where):
             if size < 0:
                 return cast(bytes, self._raw.read(decode_content=False))
-            return cast(bytes, self._raw.read1(size, decode_content=False))
+            data = cast(bytes, self._raw.read1(size, decode_content=False))
+        self._came += len(data)
+        if (now := time.monotonic()) - self._since > SLOW_SECONDS:
+            if data and self._came < SLOW_BYTES:
+                raise UnreachableError(
+                    f"{self._where}: expected at least {SLOW_BYTES} bytes in {SLOW_SECONDS:g} s, found {self._came}; "
+                    "try again later"
+                )
+            self._came, self._since = 0, now
+        return data
 
 
 def _first_byte(response: requests.Response) -> int | None:
@@ -209,6 +233,10 @@ def _plain_errors(where: str) -> Iterator[None]:
     try:
         yield
     except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
+        if "certificate" not in _reason(error).lower():  # a connection that was disturbed, or no TLS at all
+            raise UnreachableError(
+                f"{where}: expected an answer by TLS, found {_reason(error)}; check the address and the connection"
+            ) from error
         raise RegistryError(
             f"{where}: expected a certificate that this machine trusts, found {_reason(error)}; "
             "name your authority's file in REQUESTS_CA_BUNDLE"
