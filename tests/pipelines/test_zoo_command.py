@@ -42,7 +42,7 @@ def test_offline_is_said_and_meant(registry: Path) -> None:
     away = "https://127.0.0.1:9/zoo"
     result = pifa("zoo", "list", "--registry", away, "--offline")
     assert result.exit_code == 1
-    assert "expected its index in the cache" in result.stderr
+    assert "expected it in the cache" in result.stderr
     assert result.stderr.count("\n") == 1
     good("zoo", "list", "--offline")  # a folder needs no network
 
