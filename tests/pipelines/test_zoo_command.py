@@ -93,7 +93,7 @@ def test_prune(registry: Path) -> None:
 
 def test_site(registry: Path, tmp_path: Path) -> None:
     out = tmp_path / "site"
-    assert "2 pages" in good("zoo", "site", "--out", out, "--address", "https://example.org/zoo").stdout
+    assert "2 versions" in good("zoo", "site", "--out", out, "--address", "https://example.org/zoo").stdout
     page = (out / "face" / "1.1.0" / "index.html").read_text()
     assert "pifa zoo get face@1.1.0 --registry https://example.org/zoo" in page
     assert pifa("zoo", "site", "--out", out).exit_code == 1
