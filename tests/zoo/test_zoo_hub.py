@@ -325,6 +325,9 @@ def test_offline(hub: Hub, checkpoint: Make, monkeypatch: pytest.MonkeyPatch) ->
     cached = zoo.fetch("face", URL)
     hub.requests.clear()
     assert zoo.fetch("face", URL, offline=True) == cached
+    with monkeypatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        assert zoo.fetch("face", URL) == cached
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     refused: list[Callable[[], Any]] = [
         lambda: zoo.Registry("hf://lab/faces/other").index(),
