@@ -31,7 +31,7 @@ from zoo.storage import check, copy_hashed, hash_bytes, read_up_to, write_once
 from zoo.transfer import Source, patiently
 
 if TYPE_CHECKING:
-    from zoo.signing import TrustedKey
+    from zoo.signatures.signing import TrustedKey
 
 # What `Registry.read` takes into memory; weights are copied to disk instead.
 MAX_READ_BYTES = 64 * 2**20
@@ -93,7 +93,7 @@ class Registry:
         The registry that ships with the program is trusted as the program is.
         """
         if self._keys is None:
-            from zoo.trust import trusted_keys
+            from zoo.signatures.trust import trusted_keys
 
             bundled = self.folder is not None and self.folder.resolve() == BUNDLED
             self._keys = () if bundled else trusted_keys(self.url, self._cache)
@@ -154,8 +154,8 @@ class Registry:
         """Path and content of the index's signature, None where no key is trusted."""
         if not self.keys:
             return None
-        from zoo.freshness import check_fresh, was_signed_by
-        from zoo.signing import check_bytes
+        from zoo.signatures.freshness import check_fresh, was_signed_by
+        from zoo.signatures.signing import check_bytes
 
         sha256, state = hash_bytes(data).sha256, state_file(self._cache, self.url)
         key, found = was_signed_by(sha256, self.keys, state), None
@@ -174,7 +174,7 @@ class Registry:
         """
         if not self.keys:
             return ()
-        from zoo.signing import check_file
+        from zoo.signatures.signing import check_file
 
         where = self.where(path_of(entry, WEIGHTS))
         signature = read_signature(self._backend, file_of(entry, WEIGHTS).sha256, self.keys, where)[1]

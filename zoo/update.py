@@ -14,7 +14,7 @@ from zoo.entry import INDEX, Entry, Index
 from zoo.errors import PublishError, StaleIndexError
 from zoo.index import EMPTY, dump_index, following, merged, parse_index
 from zoo.registry import read_signature
-from zoo.signer import Signer
+from zoo.signatures.signer import Signer
 from zoo.storage import hash_bytes
 
 ATTEMPTS = 50
@@ -102,9 +102,9 @@ def _check_never_seen(url: str) -> None:
 
 
 def _check_signed(writer: Writer, url: str, where: str, data: bytes, index: Index, signer: Signer) -> None:
-    from zoo.freshness import check_fresh
-    from zoo.signing import check_bytes
-    from zoo.trust import trusted_keys
+    from zoo.signatures.freshness import check_fresh
+    from zoo.signatures.signing import check_bytes
+    from zoo.signatures.trust import trusted_keys
 
     if not index.signed_by:
         if not index.entries:

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import zoo
-from zoo.page import MAX_CARD_BYTES, make_page, section
-from zoo.pages import markdown_html
-from zoo.texts import is_link, markdown, number, plain, size
+from zoo.pages.page import MAX_CARD_BYTES, make_page, section
+from zoo.pages.rendering import markdown_html
+from zoo.pages.texts import is_link, markdown, number, plain, size
 
 Make = Callable[..., Path]
 

@@ -14,7 +14,7 @@ from hub_server import READER, WRITER, Hub, hub_server
 
 import zoo
 from zoo.backends import open_backend, open_writer
-from zoo.keys import TrustedKey
+from zoo.signatures.keys import TrustedKey
 
 Make = Callable[..., Path]
 URL = "hf://lab/faces"

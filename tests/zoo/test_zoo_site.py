@@ -13,9 +13,9 @@ from html_page import HOSTILE, Page
 from served import Served
 
 import zoo
-from zoo.site import FILES, make_site
-from zoo.site_charts import block_chart, yaw_chart
-from zoo.site_pages import checkpoints
+from zoo.pages.site import FILES, make_site
+from zoo.pages.site_charts import block_chart, yaw_chart
+from zoo.pages.site_pages import checkpoints
 
 Make = Callable[..., Path]
 Edit = Callable[[Callable[[Any], None]], None]
@@ -162,7 +162,7 @@ def test_which_registry_the_commands_name(shelf: Path, tmp_path: Path, monkeypat
     assert "--boxes boxes.csv --registry REGISTRY copy" in commands(None)
     assert str(shelf) not in commands(None)
     assert "--registry 'https://example.org/a b;x' --out" in commands("https://example.org/a b;x")
-    monkeypatch.setattr("zoo.site.BUNDLED", shelf)
+    monkeypatch.setattr("zoo.pages.site.BUNDLED", shelf)
     assert "--boxes boxes.csv copy" in commands(None)
 
 
@@ -343,7 +343,7 @@ def test_charts_of_odd_numbers(metric: Make) -> None:
 
 def test_a_thousand_checkpoints_are_one_small_list(published: Path, edit_index: Edit) -> None:
     """Under a megabyte, however long their texts are."""
-    from zoo.site_pages import list_page
+    from zoo.pages.site_pages import list_page
 
     def change(index: Any) -> None:
         (entry,) = index["entries"]
