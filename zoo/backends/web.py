@@ -46,7 +46,7 @@ class WebBackend:
         except ValueError:
             usable = False
         if not usable:
-            raise RegistryError(f"registry {url!r}: expected https://host/folder, found no such address; correct it")
+            raise RegistryError(f"{url!r}: expected https://host/folder, found no such address; correct it")
         self.url = url
         self._headers = dict(headers or {})
         self._session: requests.Session | None = None
@@ -90,7 +90,7 @@ class WebBackend:
             if scheme not in ("http", "https") or (scheme == "http" and before.startswith("https:")):
                 raise RegistryError(
                     f"{where}: expected a file, found a redirect to {_safe(url)}; only https, or http from http, is "
-                    "followed: do not use this registry before its publisher explains that"
+                    "followed: do not use it before its publisher explains that"
                 )
         raise RegistryError(f"{where}: expected a file, found more than {MAX_REDIRECTS} redirects; tell its publisher")
 
@@ -147,9 +147,10 @@ def _checked(response: requests.Response, where: str, start: int) -> requests.Re
     response.close()
     if status in (404, 410):
         raise MissingFileError(
-            f"{where}: expected a file, found none ({found}); correct --registry, or tell the registry's publisher"
+            f"{where}: expected a file, found none ({found}); check the address, or tell its publisher"
         )
-    if status in _PASSING:
+    # Where a server says when to come back, it refuses only for now: so GitHub who asks it too often.
+    if status in _PASSING or (status == 403 and "Retry-After" in response.headers):
         raise UnreachableError(
             f"{where}: expected the file, found {found}; try again later", _seconds(response.headers)
         )
@@ -196,7 +197,7 @@ def _plain_errors(where: str) -> Iterator[None]:
             f"{where}: expected an answer through the proxy, found {_reason(error)}; check https_proxy and no_proxy"
         ) from error
     except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, UnicodeError) as error:
-        raise RegistryError(f"{where}: expected an address, found {_reason(error)}; correct --registry") from error
+        raise RegistryError(f"{where}: expected an address, found {_reason(error)}; correct it") from error
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise UnreachableError(
             f"{where}: expected an answer, found {_reason(error)}; check the address and the connection"
