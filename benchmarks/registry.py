@@ -24,7 +24,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -32,24 +31,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from certificates import make_certificates  # noqa: E402
 from nginx import nginx  # noqa: E402
 from timing import in_turns  # noqa: E402
+from zoo_checkpoint import write_checkpoint  # noqa: E402
 
 import zoo  # noqa: E402
 from zoo.index import dump_index  # noqa: E402
-
-CONFIG = {
-    "format": "pifa-checkpoint",
-    "format_version": 2,
-    "preset": "compact",
-    "scheme": "ibug68",
-    "landmark_kind": "2d",
-    "input_size": 114,
-    "boxes": "tight",
-    "grow": 1.4,
-    "morphable": {"name": "builtin", "fingerprint": "f" * 64},
-    "training": {"data": ["faces"]},
-    "pifa_version": "0.1.0",
-}
-"""A header that a registry takes; no network is behind it."""
 
 COMMAND = [sys.executable, str(ROOT / "cli.py"), "zoo"]
 
@@ -76,8 +61,8 @@ def measure_fetch(folder: Path, megabytes: int, repeats: int) -> dict[str, float
     registry, work, out = folder / "registry", folder / "nginx", folder / "out"
     work.mkdir()
     weights = np.random.default_rng(0).integers(0, 256, megabytes * 10**6, np.uint8)
-    save_file({"layer": weights}, folder / "model.safetensors", metadata={"pifa": json.dumps(CONFIG)})
-    zoo.publish(registry, weights=folder / "model.safetensors", name="face", version="1.0.0")
+    model = write_checkpoint(folder / "model.safetensors", weights)
+    zoo.publish(registry, weights=model, name="face", version="1.0.0")
 
     with nginx(folder, work, make_certificates(work), upstream=9) as server:
         url = f"{server.url}/plain/registry"

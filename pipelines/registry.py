@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +33,9 @@ def run_fetch(reference: str, registry: str | None = None, *, offline: bool = Fa
     Raises:
         ZooError: not in the registry, or not what the registry says.
     """
-    from pipelines.progress import download_progress  # Rich's bars take a tenth of a second
+    if not sys.stderr.isatty():
+        return zoo.fetch(reference, registry, offline=offline or None)
+    from pipelines.progress import download_progress  # Rich's bars take a tenth of a second to import
 
     with download_progress(reference) as advance:
         return zoo.fetch(reference, registry, offline=offline or None, advance=advance)

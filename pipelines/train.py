@@ -20,7 +20,7 @@ import torch
 from pifa_data.errors import ConfigError
 from pifa_data.schemes import get_scheme
 from pifa_data.store import MORPHABLE, Store
-from pifa_data.version import VERSION
+from pifa_data.version import VERSION, source_commit
 from pifa_data.views import table_rows
 from pifa_model.batches import TrainingStream
 from pifa_model.checkpoint import Header, MorphableReference
@@ -279,6 +279,7 @@ def _header(config: Config, sides: Sides, resolved: dict[str, Any], kind: Litera
             "data": [Path(source.split(":", 1)[-1]).name for one in everything for source in one["sources"]],
             "store_digests": [store["digest"] for store in resolved["stores"]],
             "faces": sum(int(one["faces"]) // table_rows(one["config"]["profile"]) for one in everything),
+            "source_commit": source_commit(),
             "train_subjects": resolved["split"]["train"],
             "val_subjects": resolved["split"]["val"],
         },

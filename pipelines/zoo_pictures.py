@@ -67,26 +67,25 @@ def checked_picture(path: Path, target: Path) -> None:
 
     Args:
         path: PNG, JPEG or another kind that ``read_image`` reads; what is transparent becomes white.
-        target: ``.png`` or ``.jpg``, which decides the format.
+        target: its ending, ``.png`` or ``.jpg``, decides the format.
 
     Raises:
-        ImageError: no picture, a damaged or too large one, or ``target`` has another ending.
+        ImageError: no picture, or a damaged or too large one; another ending.
         OSError: no space, or no right to write.
     """
-    kinds = {".png": [], ".jpg": [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]}
-    if target.suffix not in kinds:
+    settings = {".png": [], ".jpg": [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]}.get(target.suffix)
+    if settings is None:
         raise ImageError(f"{target}: expected a name that ends in .png or .jpg, found another; choose one of these")
-    image = cv2.cvtColor(read_image(path), cv2.COLOR_RGB2BGR)
-    image = _on_white(path, image)
+    image = _on_white(path, cv2.cvtColor(read_image(path), cv2.COLOR_RGB2BGR))
     height, width = image.shape[:2]
     if max(height, width) > LARGEST_SIDE:
         factor = LARGEST_SIDE / max(height, width)
         size = (max(1, round(width * factor)), max(1, round(height * factor)))
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    done, data = cv2.imencode(target.suffix, image, kinds[target.suffix])
+    done, encoded = cv2.imencode(target.suffix, image, settings)
     if not done:
         raise ImageError(f"{path}: the picture can't be encoded as {target.suffix}; convert it")
-    write_whole(target, lambda file: file.write(data.tobytes()))
+    write_whole(target, lambda file: file.write(encoded.tobytes()))
 
 
 def _on_white(path: Path, image: np.ndarray) -> np.ndarray:

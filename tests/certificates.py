@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ class Certificates:
 
 
 def make_certificates(folder: Path) -> Certificates:
-    """For ``localhost`` and 127.0.0.1, from yesterday to tomorrow."""
+    """For ``localhost`` and not for 127.0.0.1, from yesterday to tomorrow."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -35,7 +34,7 @@ def make_certificates(folder: Path) -> Certificates:
         return builder
 
     theirs, ours = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
     by = x509.AuthorityKeyIdentifier.from_issuer_public_key(theirs.public_key())
     constraints = x509.BasicConstraints(ca=True, path_length=None)
     authority = build("tests", "tests", theirs.public_key(), constraints).sign(theirs, hashes.SHA256())

@@ -10,7 +10,7 @@ HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>&amp;\u202e{
 class Page(HTMLParser):
     """Tags, attributes and text of a page, and whether every tag is closed by its own."""
 
-    VOID = frozenset({"meta", "br", "img", "source"})
+    VOID = frozenset({"meta", "br", "img", "input", "source"})
 
     def __init__(self, text: str) -> None:
         super().__init__()

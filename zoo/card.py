@@ -10,15 +10,15 @@ from pydantic import JsonValue
 
 from zoo.checkpoint import Header
 from zoo.entry import WEIGHTS, Entry, Metric
-from zoo.protocol import protocol
-from zoo.texts import code, link, markdown, plain, size, value
+from zoo.protocol import measured_on, protocol
+from zoo.texts import code, link, markdown, size, value
 
 KINDS = {"2d": "jaw points on the visible silhouette", "3d": "every point one place on the head"}
 
 TRAINING, LIMITS = "How it was trained", "Limits"
 """Sections that a site takes over from the card: what they say stands nowhere else."""
 
-COLUMNS = (
+_COLUMNS = (
     ("source", "measured on"),
     ("subset", "subset"),
     ("faces", "faces"),
@@ -86,7 +86,7 @@ def _settings(header: Header) -> Iterator[tuple[str, str]]:
     for key, found in (header.config.training.model_extra or {}).items():
         if key in ("train_subjects", "val_subjects") and isinstance(found, list):
             yield f"people {'trained on' if key[0] == 't' else 'held out'}", f"{len(found):,}"
-        elif not isinstance(found, dict | list):
+        elif found is not None and not isinstance(found, dict | list):
             yield key, value(found)
     config = header.document.get("config") if isinstance(header.document, dict) else None
     for part in ("training", "optimizer", "losses"):
@@ -97,7 +97,9 @@ def _settings(header: Header) -> Iterator[tuple[str, str]]:
 
 
 def _short(found: JsonValue) -> str | None:
-    """A value, or a short list of such; None for what is nested."""
+    """A value, or a short list of such; None for what is not set or nested."""
+    if found is None:
+        return None
     if not isinstance(found, list):
         return None if isinstance(found, dict) else value(found)
     flat = [value(item) for item in found if not isinstance(item, dict | list)]
@@ -108,7 +110,7 @@ def _measured(metrics: Sequence[Metric]) -> list[str]:
     if not metrics:
         return ["Not measured: this version was published without an evaluation."]
     dumped = [metric.model_dump() for metric in metrics]
-    used = [(key, title) for key, title in COLUMNS if any(key in values for values in dumped)]
+    used = columns(metrics)
     lines = [
         "As `pifa eval --json` wrote it. NME is the mean point error over visible landmarks, in percent of "
         "the normaliser. Numbers of different faces, boxes, landmarks or normalisers are not to be compared.",
@@ -157,10 +159,10 @@ def _use(entry: Entry) -> list[str]:
     ]
 
 
-def measured_on(metric: Metric) -> str:
-    """What a metric was measured on, in few words, one line."""
-    named = " ".join(part for part in (metric.source, metric.subset) if part)
-    return plain(named, 120) or f"{metric.faces:,} faces"
+def columns(metrics: Sequence[Metric]) -> list[tuple[str, str]]:
+    """Keys and titles of a table's columns: those that some metric has a value for."""
+    given = [metric.model_dump() for metric in metrics]
+    return [(key, title) for key, title in _COLUMNS if any(values.get(key) is not None for values in given)]
 
 
 def _on(metric: Metric) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
-from zoo.protocol import normaliser_name
+from zoo.protocol import measured_on, normaliser_name
 from zoo.texts import is_link, number, plain, size, value
 
 # A name of a file beside the page.
@@ -49,6 +49,7 @@ def _environment() -> Any:
         "value": value,
         "size": size,
         "normaliser": normaliser_name,
+        "measured_on": measured_on,
     }
     environment.tests |= {"link": is_link}
     return environment

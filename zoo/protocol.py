@@ -31,6 +31,12 @@ LANDMARKS = {
 }
 
 
+def measured_on(metric: Metric) -> str:
+    """What a metric was measured on, in few words, one line."""
+    boxes = f"{metric.boxes} boxes" if metric.boxes not in (None, "store") else None
+    return plain(", ".join(filter(None, (metric.source or f"{metric.faces:,} faces", metric.subset, boxes))), 120)
+
+
 def normaliser_name(name: str) -> str:
     """A normaliser in two words; its own name where it is another."""
     return _SHORT.get(name) or plain(name, 24)
@@ -62,9 +68,15 @@ def _named(name: str, words: Mapping[str, str], as_text: Callable[[str], str]) -
 
 
 def _faces(metric: Metric) -> str:
-    extra = metric.__pydantic_extra__
-    counts = {key: extra.get(key) for key in ("crops", "skipped")}
-    parts = [f"{n:,} {key}" for key, n in counts.items() if isinstance(n, int) and not isinstance(n, bool) and n > 0]
+    counts = {key: metric.__pydantic_extra__.get(key) for key in ("crops", "skipped")}
+    parts = [
+        f"{count:,} {key}"
+        for key, count in counts.items()
+        if isinstance(count, int)
+        and not isinstance(count, bool)
+        and count > 0
+        and (key, count) != ("crops", metric.faces)
+    ]
     return ", ".join([f"{metric.faces:,}", *parts])
 
 

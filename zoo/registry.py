@@ -118,7 +118,7 @@ class Registry:
         if self._offline:
             if not (old.folder / INDEX).is_file():
                 raise OfflineError(
-                    f"{self.url}: expected its index in the cache, found none, and the network is not to be used; "
+                    f"{self.where(INDEX)}: expected it in the cache, found none, and the network is not to be used; "
                     "run `pifa zoo list` with it once online"
                 )
             return self._index_of(old)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from zoo.card import COLUMNS, KINDS, LIMITS, TRAINING, measured_on
+from zoo.card import KINDS, LIMITS, TRAINING, columns
 from zoo.entry import CARD, WEIGHTS, Entry, Index, Metric, version_key
 from zoo.page import card_text, section
 from zoo.pages import markdown_html, pifa_version, render
-from zoo.protocol import protocol
+from zoo.protocol import measured_on, protocol
 from zoo.site_charts import Chart, block_chart, yaw_chart
 from zoo.texts import is_link, value
 
@@ -95,15 +95,15 @@ class VersionPage:
         address: str | None,
     ) -> None:
         text = "" if card is None else card_text(card, f"{entry.label}, {CARD}")
-        columns = _columns(entry.metrics)
+        shown = columns(entry.metrics)
         files = f"{address.rstrip('/')}/{entry.name}/{entry.version}/" if address else ""
         # What does not depend on where the page lies is rendered once: of a thousand checkpoints that is seconds.
         facts = render(
             "site_facts.html.j2",
             entry=entry,
             kind=KINDS[entry.landmark_kind],
-            columns=[title for _, title in columns],
-            metrics=[_measured(metric, columns) for metric in entry.metrics],
+            columns=[title for _, title in shown],
+            metrics=[_measured(metric, shown) for metric in entry.metrics],
             open=OPEN,
             training=_section_html(text, TRAINING),
             limits=_section_html(text, LIMITS),
@@ -112,7 +112,6 @@ class VersionPage:
         self._values = {
             "entry": entry,
             "checkpoint": checkpoint,
-            "measured_on": measured_on(entry.metrics[0]) if entry.metrics else "",
             "weights": entry.file(WEIGHTS),
             "commands": _commands(entry, address),
             "unnamed": UNNAMED if address == UNNAMED else "",
@@ -160,15 +159,10 @@ def _commands(entry: Entry, address: str | None) -> list[tuple[str, str]]:
     ]
 
 
-def _columns(metrics: Sequence[Metric]) -> list[tuple[str, str]]:
-    given = [metric.model_dump() for metric in metrics]
-    return [(key, title) for key, title in COLUMNS if any(values.get(key) is not None for values in given)]
-
-
-def _measured(metric: Metric, columns: Sequence[tuple[str, str]]) -> Measured:
+def _measured(metric: Metric, shown: Sequence[tuple[str, str]]) -> Measured:
     values = metric.model_dump()
     charts = [chart for chart in (block_chart(metric), yaw_chart(metric)) if chart is not None]
-    row = [value(found) if not isinstance(found := values.get(key), dict | list) else "–" for key, _ in columns]
+    row = [value(found) if not isinstance(found := values.get(key), dict | list) else "–" for key, _ in shown]
     return Measured(measured_on(metric), protocol(metric), charts, row)
 
 

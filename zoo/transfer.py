@@ -27,9 +27,6 @@ PAUSES = (0.5, 2.0, 8.0)
 LEAST_PROGRESS = 2**20
 """Bytes that an attempt must bring for the attempts to be counted anew: long downloads may break often."""
 
-SLOW_BYTES, SLOW_SECONDS = 1000, 60.0
-"""A server that sends fewer bytes in so long is given up: 50 processes may wait for this one."""
-
 UNSIZED_BYTES = 2**26
 """Bytes at most of a file whose size is not known beforehand."""
 
@@ -169,7 +166,7 @@ def _go_on(source: Source, wanted: Wanted, part: Path, advance: Advance) -> None
                 raise _other_file(part, source, f"{size} bytes", f"{opened.size}")
             if opened.start != start:
                 digest, start = hashlib.sha256(), 0
-            came = _receive(opened.stream, source.where, most, part, digest, start, advance)
+            came = _receive(opened.stream, most, part, digest, start, advance)
         if came > most:
             raise _other_file(part, source, f"at most {most} bytes" if wanted.size is None else f"{most} bytes", "more")
         if size is not None and came < size:
@@ -195,9 +192,9 @@ def _read_part(part: Path, most: int, digest: Any) -> int:
             return file.tell()
 
 
-def _receive(stream: BinaryIO, where: str, most: int, part: Path, digest: Any, start: int, advance: Advance) -> int:
+def _receive(stream: BinaryIO, most: int, part: Path, digest: Any, start: int, advance: Advance) -> int:
     """Append the stream to the part's first ``start`` bytes; returns the bytes there, at most one too many."""
-    came, mark, since = start, start, time.monotonic()
+    came = start
     with writing(part):
         file = part.open("r+b" if part.exists() else "x+b")
     with file:
@@ -210,13 +207,6 @@ def _receive(stream: BinaryIO, where: str, most: int, part: Path, digest: Any, s
                 file.write(chunk)
             came += len(chunk)
             advance(came, most)
-            if (now := time.monotonic()) - since > SLOW_SECONDS:
-                if came - mark < SLOW_BYTES:
-                    raise UnreachableError(
-                        f"{where}: expected at least {SLOW_BYTES} bytes in {SLOW_SECONDS:g} s, found {came - mark}; "
-                        "try again later"
-                    )
-                mark, since = came, now
         with writing(part):
             flush(file)
     return came

@@ -60,7 +60,7 @@ def build(faces: Path, store: Path, synthetic: Path, scheduler: str, config: Pre
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages without charts and with few faces, for what is told in words."""
-    monkeypatch.setattr("pipelines.charts._render", lambda *_: "data:image/svg+xml;base64,")
+    monkeypatch.setattr("pipelines.charts._render", lambda *_: b"")
     for name in ("EVEN", "TURNED", "WORST"):
         monkeypatch.setattr(f"pipelines.store_tiles.{name}", 1)
 

@@ -12,28 +12,14 @@ import numpy as np
 import pytest
 from certificates import make_certificates
 from nginx import nginx
-from safetensors.numpy import save_file
 from served import Served
 from upstream import upstream
+from zoo_checkpoint import write_checkpoint
 
 import zoo
 from zoo import transfer
+from zoo.backends import web
 from zoo.keys import TrustedKey, make_key, read_public_key
-
-CONFIG: dict[str, Any] = {
-    "format": "pifa-checkpoint",
-    "format_version": 2,
-    "preset": "compact",
-    "scheme": "ibug68",
-    "landmark_kind": "2d",
-    "input_size": 114,
-    "boxes": "tight",
-    "grow": 1.25,
-    "morphable": {"name": "builtin", "fingerprint": "f" * 16, "modes": 30},
-    "training": {"data": ["300W, 3148 faces"], "epochs": 3, "rates": [0.1, 0.01]},
-    "pifa_version": "0.1.0",
-    "blocks": 2,
-}
 
 
 @pytest.fixture(autouse=True)
@@ -54,10 +40,8 @@ def checkpoint(tmp_path: Path) -> Callable[..., Path]:
     """Makes a checkpoint; ``seed`` changes its weights, keywords its configuration."""
 
     def make(seed: int = 0, **changes: Any) -> Path:
-        path = tmp_path / f"model-{seed}.safetensors"
         weights = np.random.default_rng(seed).normal(size=(4, 5)).astype(np.float32)
-        save_file({"layer": weights}, path, metadata={"pifa": json.dumps({**CONFIG, **changes})})
-        return path
+        return write_checkpoint(tmp_path / f"model-{seed}.safetensors", weights, **changes)
 
     return make
 
@@ -138,8 +122,7 @@ def other_key(tmp_path_factory: pytest.TempPathFactory) -> TrustedKey:
 def _served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder, work = tmp_path_factory.mktemp("served"), tmp_path_factory.mktemp("nginx")
     data = np.random.default_rng(0).integers(0, 256, 2_500_000, np.uint8)
-    model = work / "model.safetensors"
-    save_file({"layer": data}, model, metadata={"pifa": json.dumps(CONFIG)})
+    model = write_checkpoint(work / "model.safetensors", data)
     zoo.publish(folder / "registry", weights=model, name="face", version="1.0.0")
     certificates = make_certificates(work)
     with upstream(folder) as behind, nginx(folder, work, certificates, behind.server_address[1]) as server:
@@ -149,7 +132,7 @@ def _served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.fixture
 def served(_served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     """`Served`, its logs empty; what a test plans must happen."""
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", *web._BUNDLES):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     _served.nginx.forget()

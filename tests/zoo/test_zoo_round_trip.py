@@ -44,8 +44,8 @@ def test_publish_list_fetch_verify(registry: Path, checkpoint: Make, metric: Mak
     for part in (
         "pifa align face@1.0.0 photo.jpg --boxes boxes.csv",
         "CC-BY-NC-4.0",
-        "| 300w:sample val | 5.5 | 3.25 |",
-        "| 300w:sample val | 3 | 4 | – |",
+        "| 300w:sample, val, tight boxes | 5.5 | 3.25 |",
+        "| 300w:sample, val, tight boxes | 3 | 4 | – |",
         "| epochs | 3 |",
         "no profiles | &lt;b>none",
     ):

@@ -26,6 +26,10 @@ def open_backend(url: str) -> Backend:
         from zoo.backends.bucket import BucketBackend
 
         return BucketBackend(url)
+    if scheme == "hf":
+        from zoo.backends.hub import HubBackend
+
+        return HubBackend(url)
     raise RegistryError(
         f"registry {url!r}: expected a folder, file://, https://, s3:// or hf://, found another kind of address; "
         "correct --registry or PIFA_REGISTRY"

@@ -1,0 +1,105 @@
+"""``pifa zoo`` as a user types it: what is printed, where, and with which exit status."""
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import good, pifa
+from zoo_checkpoint import write_checkpoint
+
+import zoo
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A registry with ``face`` 1.0.0 and 1.1.0, which the environment names."""
+    folder = tmp_path / "registry"
+    for minor in range(2):
+        weights = write_checkpoint(tmp_path / "model.safetensors", np.full((2, 2), minor, np.float32))
+        zoo.publish(folder, weights=weights, name="face", version=f"1.{minor}.0")
+    monkeypatch.setenv("PIFA_REGISTRY", str(folder))
+    monkeypatch.setenv("PIFA_HOME", str(tmp_path / "home"))
+    return folder
+
+
+def test_list_show_get(registry: Path, tmp_path: Path) -> None:
+    lines = good("zoo", "list").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["face@1.0.0", "face@1.1.0"]
+    index = json.loads(good("zoo", "list", "--json").stdout)
+    assert index["serial"] == 2
+    assert json.loads(good("zoo", "show", "face@1.0", "--json").stdout) == index["entries"][0]
+    assert good("zoo", "show", "face").stdout.startswith("# face@1.1.0")
+    path = Path(good("zoo", "get", "face").stdout.strip())
+    assert path.read_bytes() == (registry / "face" / "1.1.0" / "weights.safetensors").read_bytes()
+    out = tmp_path / "new" / "w.safetensors"
+    assert good("zoo", "get", "face@1.0.0", "--out", out).stdout.strip() == str(out)
+    assert out.read_bytes() == (registry / "face" / "1.0.0" / "weights.safetensors").read_bytes()
+
+
+def test_offline_is_said_and_meant(registry: Path) -> None:
+    away = "https://127.0.0.1:9/zoo"
+    result = pifa("zoo", "list", "--registry", away, "--offline")
+    assert result.exit_code == 1
+    assert "expected its index in the cache" in result.stderr
+    assert result.stderr.count("\n") == 1
+    good("zoo", "list", "--offline")  # a folder needs no network
+
+
+def test_yank_and_pins(registry: Path) -> None:
+    assert pifa("zoo", "yank", "face", "--reason", "bad", "--registry", registry).exit_code == 2
+    good("zoo", "yank", "face@1.1.0", "--reason", "bad", "--registry", registry)
+    assert "yanked: bad" in good("zoo", "list").stdout
+    assert good("zoo", "show", "face").stdout.startswith("# face@1.0.0")
+    with warnings.catch_warnings(action="always"):
+        done = good("zoo", "get", "face@1.1.0")
+    assert done.stderr == "pifa: warning: face@1.1.0 was withdrawn by its publisher: bad\n"
+
+
+def test_signing_and_trust(registry: Path, tmp_path: Path) -> None:
+    key = tmp_path / "zoo.key"
+    assert "its fingerprint is" in good("zoo", "key", key).stdout
+    assert pifa("zoo", "key", key).exit_code == 1  # never overwritten
+    assert "no key is trusted" in good("zoo", "trust").stdout
+    [line] = good("zoo", "trust", f"{key}.pub", "--registry", registry).stdout.splitlines()
+    fingerprint, place = line.split(maxsplit=1)
+    assert place == str(registry)
+    assert "expected a signature" in pifa("zoo", "list").stderr
+    assert pifa("zoo", "sign", "--registry", registry).exit_code == 2
+    assert "--adopt" in pifa("zoo", "sign", "--registry", registry, "--sign", key).stderr
+    done = good("zoo", "sign", "--registry", registry, "--sign", key, "--adopt", "--expires", 30).stdout
+    assert "signed 2 versions; holds until" in done
+    good("zoo", "get", "face")
+    assert "give --sign KEY" in pifa("zoo", "yank", "face@1.0.0", "--reason", "x", "--registry", registry).stderr
+    assert "no key is trusted" in good("zoo", "trust", "--remove", fingerprint[:8]).stdout
+
+
+def test_staging_says_what_to_do(registry: Path, tmp_path: Path) -> None:
+    staging = tmp_path / "staging"
+    done = good("zoo", "yank", "face@1.0.0", "--reason", "x", "--registry", registry, "--staging", staging)
+    assert f"rsync -a {staging}/index.json" in done.stderr
+    assert "yanked" not in good("zoo", "list").stdout
+
+
+def test_prune(registry: Path) -> None:
+    path = Path(good("zoo", "get", "face").stdout.strip())
+    assert "0 files" in good("zoo", "prune").stdout
+    told = json.loads(good("zoo", "prune", "--days", 0, "--dry-run", "--json").stdout)
+    assert (told["removed"], str(path) in {file["path"] for file in told["files"]}) == (False, True)
+    good("zoo", "prune", "--days", 0)
+    assert not path.exists()
+
+
+def test_site(registry: Path, tmp_path: Path) -> None:
+    out = tmp_path / "site"
+    assert "2 pages" in good("zoo", "site", "--out", out, "--address", "https://example.org/zoo").stdout
+    page = (out / "face" / "1.1.0" / "index.html").read_text()
+    assert "pifa zoo get face@1.1.0 --registry https://example.org/zoo" in page
+    assert pifa("zoo", "site", "--out", out).exit_code == 1
+    good("zoo", "site", "--out", out, "--overwrite")
+
+
+def test_expires_without_a_key_is_refused(registry: Path) -> None:
+    arguments = ("--reason", "x", "--registry", registry, "--expires", 3)
+    assert "only a signed index expires" in pifa("zoo", "yank", "face@1.0.0", *arguments).stderr
