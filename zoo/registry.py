@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 MAX_READ_BYTES = 64 * 2**20
 MAX_SIGNATURE_BYTES = 2**20
 
-INDEX_PAUSES = (0.5, 2.0)
-"""Seconds before an index is asked for again; where it was seen before, that one is used instead of more waiting."""
+INDEX_PAUSES, LONGEST_INDEX_PAUSE = (0.5, 2.0), 10.0
+"""Seconds before an index is asked for again, and at most, whatever its server says: it was often seen before."""
 
 BUNDLED = Path(__file__).parent / "registry"
 
@@ -123,7 +123,7 @@ class Registry:
                 )
             return self._index_of(old)
         try:
-            return patiently(lambda: self._index_of(self._backend), INDEX_PAUSES)
+            return patiently(lambda: self._index_of(self._backend), INDEX_PAUSES, LONGEST_INDEX_PAUSE)
         except UnreachableError as error:
             if not (old.folder / INDEX).is_file():
                 raise
@@ -185,7 +185,8 @@ class Registry:
         Raises:
             OfflineError: only over the network, which is not to be used.
         """
-        if self.folder is None and self._offline:
+        elsewhere = self.folder is None or (entry.mirrors and not (self.folder / path_of(entry, name)).exists())
+        if self._offline and elsewhere:
             file = file_of(entry, name)
             raise OfflineError(
                 f"{entry.label}: expected {name} ({file.size} bytes) in the cache, found it missing, and the network "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +24,9 @@ log = logging.getLogger("pifa")
 
 PAUSES = (0.5, 2.0, 8.0)
 """Seconds before each further attempt, times 0.5 to 1.5 by chance: what failed together is not to return together."""
+
+TOLD_SECONDS = 3.0
+"""Longer pauses are told: who waits at a terminal wonders."""
 
 LEAST_PROGRESS = 2**20
 """Bytes that an attempt must bring for the attempts to be counted anew: long downloads may break often."""
@@ -62,8 +66,8 @@ class Wanted(Protocol):
     def size(self) -> int | None: ...
 
 
-def patiently(work: Callable[[], T], pauses: Sequence[float] = PAUSES) -> T:
-    """Do something that may fail for a while, and again after each pause.
+def patiently(work: Callable[[], T], pauses: Sequence[float], longest: float) -> T:
+    """Do something that may fail for a while, and again after each pause; none is longer than ``longest`` seconds.
 
     Raises:
         UnreachableError: it still fails after the last.
@@ -72,7 +76,7 @@ def patiently(work: Callable[[], T], pauses: Sequence[float] = PAUSES) -> T:
         try:
             return work()
         except UnreachableError as error:
-            _wait(pause, error)
+            _wait(pause, error, longest)
     return work()
 
 
@@ -233,5 +237,8 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _wait(pause: float, error: UnreachableError) -> None:
-    time.sleep(max(pause * random.uniform(0.5, 1.5), error.retry_after or 0.0))
+def _wait(pause: float, error: UnreachableError, longest: float = math.inf) -> None:
+    seconds = min(max(pause * random.uniform(0.5, 1.5), error.retry_after or 0.0), longest)
+    if seconds > TOLD_SECONDS:
+        log.info("%s; trying again in %.0f s", error, seconds)
+    time.sleep(seconds)

@@ -150,7 +150,7 @@ BODY: dict[str, tuple[Reply, type[zoo.ZooError], str | None]] = {
     "forbidden": (status("403 Forbidden"), zoo.RegistryError, "403.*may read"),
     "no content": (status("204 No Content"), zoo.RegistryError, "204"),
     "part unasked": (status("206 Partial", "Content-Range: bytes 0-4/5", body=b"hello"), zoo.RegistryError, "206"),
-    "teapot": (status("418 \x1b[2J"), zoo.RegistryError, r"418 \?"),
+    "teapot": (status("418 \x1b[2J"), zoo.RegistryError, r"418 I'm a Teapot"),
     "too short": (status("200 OK", body=b"hello"), zoo.ZooError, None),
     "no length": (ok(body=[b"hello"]), zoo.ZooError, None),
     "huge length": (ok(f"Content-Length: {10**15}", body=[b"hello"]), zoo.ZooError, None),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from html_page import HOSTILE, Page
+from served import Served
 
 import zoo
 from zoo.site import FILES, make_site
@@ -163,6 +164,14 @@ def test_which_registry_the_commands_name(shelf: Path, tmp_path: Path, monkeypat
     assert "--registry 'https://example.org/a b;x' --out" in commands("https://example.org/a b;x")
     monkeypatch.setattr("zoo.site.BUNDLED", shelf)
     assert "--boxes boxes.csv copy" in commands(None)
+
+
+def test_the_site_of_a_registry_on_the_web(served: Served, tmp_path: Path) -> None:
+    """Its commands name the address it was read from, and the weights are not fetched for it."""
+    assert make_site(served.at("plain"), tmp_path / "site") == 1
+    _, page = read(tmp_path / "site" / "face" / "index.html")
+    assert f"pifa zoo get face@1.0.0 --registry {served.at('plain')} --out" in page.text
+    assert not served.nginx.asked("/plain/registry/face/1.0.0/weights.safetensors")
 
 
 def test_a_registry_without_checkpoints(registry: Path, tmp_path: Path) -> None:

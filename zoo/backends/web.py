@@ -63,7 +63,8 @@ class WebBackend:
 
     def where(self, path: str) -> str:
         """The file's address without the name and password that it may have."""
-        return re.sub(r"^(https?://)[^/?#]*@", r"\1", self._address(path), flags=re.IGNORECASE)
+        shown = re.sub(r"^(https?://)[^/?#]*@", r"\1", self.url, flags=re.IGNORECASE)
+        return f"{shown.rstrip('/')}/{path}"
 
     def _address(self, path: str) -> str:
         """What is asked for to get a file."""
