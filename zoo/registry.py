@@ -48,9 +48,10 @@ def default_registry() -> str:
     return os.environ.get("PIFA_REGISTRY") or str(BUNDLED)
 
 
-def is_offline() -> bool:
-    """Whether ``PIFA_OFFLINE`` forbids the use of the network."""
-    return os.environ.get("PIFA_OFFLINE", "").strip().lower() not in ("", "0", "false", "no")
+def is_offline(url: str = "") -> bool:
+    """Whether ``PIFA_OFFLINE`` forbids the use of the network, or ``HF_HUB_OFFLINE`` that of a model hub."""
+    names = ("PIFA_OFFLINE", "HF_HUB_OFFLINE") if url.startswith("hf://") else ("PIFA_OFFLINE",)
+    return any(os.environ.get(name, "").strip().lower() not in ("", "0", "false", "no") for name in names)
 
 
 class Registry:
@@ -82,7 +83,7 @@ class Registry:
         self._backend = open_backend(self.url)
         self.folder = self._backend.folder
         self._cache = cache_folder(cache)
-        self._offline = is_offline() if offline is None else offline
+        self._offline = is_offline(self.url) if offline is None else offline
         self._keys = None if keys is None else tuple(keys)
 
     @property
