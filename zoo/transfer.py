@@ -93,7 +93,7 @@ def download(
 
     Args:
         sources: in this order; a source with another file is passed over, with a warning where a later one helps.
-        wanted: its hash and size.
+        wanted: its hash, and its size where that is known.
         target: replaced at once when the file is whole and right.
         accept: a last look at the part; what it raises is raised, and the part is removed.
         advance: see `Advance`.
