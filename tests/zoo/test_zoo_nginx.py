@@ -111,6 +111,12 @@ def test_the_server_says_when_to_ask_again(
     assert least <= waits[0] <= most
 
 
+def test_a_refusal_for_a_while_is_no_refusal(served: Served, waits: list[float]) -> None:
+    served.upstream.plan(WEIGHTS, status("403 Slow down", "Retry-After: 9"))
+    assert zoo.fetch("face", served.at("up")).read_bytes() == served.weights
+    assert waits == [9]
+
+
 PLACES = {
     "gone": (zoo.MissingFileError, "404"),
     "busy": (zoo.UnreachableError, "503"),
