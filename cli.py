@@ -19,7 +19,6 @@ _MODEL: dict[str, Any] = {
     "show_default": True,
     "help": "Morphable model: builtin, an imported one's name, or a file.",
 }
-_MODEL_FORMATS = ["bfm2009", "bfm2017", "bfm2019", "flame", "ict", "ict-npz", "surrey"]
 
 
 def _set_verbosity(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -313,95 +312,9 @@ def _jitter(text: str) -> tuple[float, float]:
     return shift, scale
 
 
-@main.group()
-def store() -> None:
+@main.group("store", cls=_LaterGroup, module="pipelines.commands.store")
+def store_group() -> None:
     """Look into a store and check it."""
-
-
-@store.command("info")
-@click.argument("path", metavar="STORE")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def store_info(path: str, as_json: bool) -> None:
-    """Counts, settings and origin of a store.
-
-    \b
-    Example:
-      pifa store info S.zarr
-    """
-    from pipelines.store import store_info as info
-
-    values = info(path)
-    if as_json:
-        _print_json(values)
-        return
-    for key, value in values.items():
-        if key == "skipped":
-            click.echo(f"{'skipped':16} {len(value)}")
-            for item in value:
-                click.echo(f"  {item['face']}: {item['reason']}")
-        else:
-            click.echo(f"{key:16} {value}")
-
-
-@store.command("verify")
-@click.argument("path", metavar="STORE")
-def store_verify(path: str) -> None:
-    """Read every shard and compare it with the manifest.
-
-    \b
-    Example:
-      pifa store verify S.zarr
-    """
-    from pipelines.store import verify_store
-
-    problems = verify_store(path)
-    for problem in problems:
-        click.echo(f"{path}: {problem}", err=True)
-    if problems:
-        raise click.exceptions.Exit(1)
-    click.echo(f"{path}: every array is as built")
-
-
-@store.command("repair")
-@click.argument("path", metavar="STORE")
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 4096), help="Local worker processes.")
-@click.option("--scheduler", help="Address of a running Dask scheduler, as tcp://host:8786.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def store_repair(path: str, as_json: bool, **options: Any) -> None:
-    """Check a store and build again just what is damaged or missing.
-
-    The sources are read again: run it in the folder where the store was built.
-
-    \b
-    Example:
-      pifa store repair S.zarr
-    """
-    from pipelines.repair import repair_store
-
-    repair = repair_store(path, **options)
-    if as_json:
-        _print_json(repair.as_json())
-        return
-    for problem in repair.problems:
-        click.echo(f"{path}: {problem}", err=True)
-    click.echo(f"{path}: {repair}")
-
-
-@store.command("report")
-@click.argument("path", metavar="STORE")
-@click.option("--out", required=True, type=_FILE, metavar="HTML", help="Page to write.")
-@click.option("--overwrite", is_flag=True, help="Replace an existing page.")
-def store_report(path: str, out: Path, overwrite: bool) -> None:
-    """Write a page about a store: numbers, charts, crops with labels and fitted meshes, what was skipped and why.
-
-    \b
-    Example:
-      pifa store report S.zarr --out report.html
-    """
-    from pipelines.store_report import run_store_report
-
-    run_store_report(path, out, overwrite=overwrite)
-    click.echo(str(out))
 
 
 @main.command()
@@ -592,124 +505,9 @@ def align(checkpoint: str, paths: tuple[Path, ...], form: str, as_json: bool, **
         raise click.exceptions.Exit(1)
 
 
-@main.group()
-def morphable() -> None:
+@main.group("morphable", cls=_LaterGroup, module="pipelines.commands.morphable")
+def morphable_group() -> None:
     """Get and import morphable models, and look at them; `builtin` is always there."""
-
-
-@morphable.command("import")
-@click.argument("form", metavar="FORMAT", type=click.Choice(_MODEL_FORMATS))
-@click.argument("paths", nargs=-1, required=True, type=_FILE)
-@click.option("--out", required=True, type=_FILE, help="File to write (.safetensors).")
-@click.option("--landmarks", type=_FILE, metavar="MAPPING", help="Landmark vertices of your own, before the format's.")
-@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
-def morphable_import(form: str, paths: tuple[Path, ...], out: Path, landmarks: Path | None, overwrite: bool) -> None:
-    """Make a model's file from its owner's originals; docs/morphable.md has what each FORMAT wants.
-
-    FORMAT is bfm2009, bfm2017, bfm2019, flame, ict, ict-npz or surrey.
-
-    \b
-    Example:
-      pifa morphable import ict FaceXModel --out ict.safetensors
-      pifa morphable import bfm2009 Model_Shape.mat Model_Expression.mat --out bfm.safetensors
-    """
-    from pipelines.models import run_import
-
-    model = run_import(form, paths, out, landmarks=landmarks, overwrite=overwrite)
-    click.echo(
-        f"{out}: {model.name}, {len(model.mean)} vertices, {model.n_coefficients} modes, licence {model.licence}"
-    )
-    click.echo(f"fingerprint {model.fingerprint}")
-
-
-@morphable.command("get")
-@click.argument("name", type=click.Choice(["ict"]))
-@click.option("--url", envvar="PIFA_ICT_URL", hidden=True, help="Mirror of the kit's folder at the pinned commit.")
-def morphable_get(name: str, url: str | None) -> None:
-    """Download a model that its owner offers freely, check it, import it and keep it under NAME.
-
-    `ict` is ICT-FaceKit (MIT licence), 400 MB in 159 files; a download that was stopped goes on where it was.
-
-    \b
-    Example:
-      pifa morphable get ict
-    """
-    from pipelines.fetch_models import run_get
-
-    model, fetched, licence = run_get(name, url)
-    click.echo(licence, err=True)
-    click.echo(
-        f"{name}: {fetched} files fetched; {len(model.mean)} vertices, {model.n_coefficients} modes, "
-        f"licence {model.licence}"
-    )
-    click.echo(f"fingerprint {model.fingerprint}")
-
-
-@morphable.command("list")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def morphable_list(as_json: bool) -> None:
-    """List `builtin` and the imported models.
-
-    \b
-    Example:
-      pifa morphable list
-    """
-    from pipelines.models import list_models, model_info
-
-    infos = [model_info(model) for model in list_models()]
-    if as_json:
-        _print_json({"models": infos})
-    else:
-        for info in infos:
-            click.echo(
-                f"{info['name']:12} {info['vertices']:6} vertices  {info['fingerprint'][:12]}  {info['licence']}"
-            )
-
-
-@morphable.command("info")
-@click.argument("model")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def morphable_info(model: str, as_json: bool) -> None:
-    """Sizes, schemes, licence and fingerprint of a model.
-
-    \b
-    Example:
-      pifa morphable info builtin
-    """
-    from pipelines.models import model_info
-    from pipelines.sources import find_model
-
-    info = model_info(find_model(model))
-    if as_json:
-        _print_json(info)
-        return
-    for key, value in info.items():
-        click.echo(f"{key:22} {value}")
-
-
-@morphable.command("render")
-@click.argument("model")
-@click.option("--out", required=True, type=_FILE, help="PNG to write.")
-@click.option("--yaw", default=0.0, show_default=True, type=float, help="Degrees; positive turns the nose to the left.")
-@click.option("--landmarks", is_flag=True, help="Draw the landmarks with their numbers; hidden ones are dimmed.")
-@click.option("--scheme", default="ibug68", show_default=True, help="Landmark scheme to draw.")
-@click.option("--contours", is_flag=True, help="Draw the lines along which contour landmarks march.")
-@click.option("--coefficients", default="", help="Comma-separated, in standard deviations, identity first.")
-def morphable_render(model: str, out: Path, coefficients: str, **options: Any) -> None:
-    """Draw a shaded model.
-
-    \b
-    Example:
-      pifa morphable render builtin --out builtin.png --landmarks --yaw 45
-    """
-    from pipelines.models import run_render
-
-    try:
-        values = tuple(float(part) for part in coefficients.split(",") if part.strip())
-    except ValueError:
-        raise click.BadParameter("expected comma-separated numbers", param_hint="--coefficients") from None
-    run_render(model, out, coefficients=values, **options)
-    click.echo(str(out))
 
 
 @main.group("zoo", cls=_LaterGroup, module="pipelines.commands.zoo")

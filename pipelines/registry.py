@@ -95,13 +95,14 @@ def run_publish(
     model = find_model_by_fingerprint(header.morphable.fingerprint, [file.parent / "morphable.safetensors"])
     network = load_checkpoint(file, model).network  # what can't be loaded is not published
     with tempfile.TemporaryDirectory(prefix="pifa-card-") as folder:
-        shown = run_pictures(file.parent if Path(checkpoint).is_dir() else None, metrics, Path(folder))
+        shown = []
         for number, picture in enumerate(pictures):
             source, _, caption = picture.partition("=")
             suffix = ".png" if Path(source).suffix.lower() == ".png" else ".jpg"
             target = Path(folder) / f"own-{number}{suffix}"
             checked_picture(Path(source), target)
             shown.append((target, caption or Path(source).stem))
+        shown += run_pictures(file.parent if Path(checkpoint).is_dir() else None, metrics, Path(folder))
         return zoo.publish(
             registry,
             weights=file,

@@ -1,6 +1,7 @@
 """The architecture's arrows: who may import whom, read from the sources."""
 
 import ast
+import functools
 import importlib
 import json
 import subprocess
@@ -61,6 +62,7 @@ def sources(package: str) -> list[Path]:
     return [ROOT / "cli.py"] if package == "cli" else sorted((ROOT / package).rglob("*.py"))
 
 
+@functools.cache
 def imports(package: str) -> list[Import]:
     return [found for path in sources(package) for found in imports_of(path, path.relative_to(ROOT).as_posix())]
 

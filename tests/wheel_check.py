@@ -62,7 +62,11 @@ def main() -> None:
         )
         run(pifa, "zoo", "publish", trained, "--name", "wheel", "--version", "0.0.1", "--registry", registry)
         assert "wheel@0.0.1" in run(pifa, "zoo", "list", "--registry", registry)
-        run(pifa, "zoo", "list")
+        # What ships with the program, from a folder that only the wheel has.
+        if bundled := run(pifa, "zoo", "list"):
+            reference = bundled.split()[0]
+            assert str(work) in run(pifa, "zoo", "get", reference, "--offline")
+            run(pifa, "zoo", "site", "--out", work / "site")
     print("wheel check passed")
 
 

@@ -18,15 +18,15 @@ from zoo.errors import (
     ZooError,
 )
 from zoo.fetch import fetch
-from zoo.keys import TrustedKey, make_key, read_public_key
+from zoo.pages.site import make_site
 from zoo.prune import Pruned, prune
 from zoo.publish import publish
 from zoo.reference import Reference, matching, parse_reference, resolve
 from zoo.registry import Registry, default_registry
-from zoo.sign import sign
-from zoo.signer import EXPIRY_DAYS, Signer
-from zoo.site import make_site
-from zoo.trust import Trusted, distrust, trust, trusted
+from zoo.signatures.keys import TrustedKey, make_key, read_public_key
+from zoo.signatures.sign import sign
+from zoo.signatures.signer import EXPIRY_DAYS, Signer
+from zoo.signatures.trust import Trusted, distrust, trust, trusted
 from zoo.verify import Problem, verify
 from zoo.withdraw import yank
 

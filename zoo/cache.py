@@ -46,7 +46,7 @@ def cache_folder(cache: str | os.PathLike[str] | None = None) -> Path:
 
 def remembered_folder(cache: Path, url: str) -> Path:
     """Where the index of a registry is kept as it was seen last."""
-    from zoo.trust import same_place
+    from zoo.signatures.trust import same_place
 
     return cache / "zoo" / "registries" / hashlib.sha256(same_place(url).encode()).hexdigest()[:32]
 

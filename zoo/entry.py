@@ -23,8 +23,8 @@ CARD = "card.md"
 PAGE = "card.html"
 SIGNATURES = "signatures"
 
-RESERVED = frozenset({INDEX, SIGNATURES})
-"""What stands beside the entries' folders in a registry."""
+RESERVED = frozenset({INDEX, SIGNATURES, "index.html"})
+"""What stands beside the entries' folders in a registry or its site."""
 
 # A bound on what one entry can make a reader download: 16 GiB, far above any checkpoint of this project.
 MAX_FILE_BYTES = 2**34

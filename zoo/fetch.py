@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def fetch_entry(registry: Registry, entry: Entry, home: Path, advance: Advance =
             for file in (weights, config):  # in this order: the one is checked against the other
                 if not _recorded(registry, folder, file):
                     _bring(registry, entry, file, folder, advance)
-    with writing(folder):
+    with suppress(OSError):  # a cache that others fill, and that is only read here
         (folder / USED).touch()
     return folder / WEIGHTS
 

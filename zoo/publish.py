@@ -15,15 +15,15 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from zoo.backends import open_writer
-from zoo.card import make_card
 from zoo.checkpoint import Header, read_header
 from zoo.documents import dump_json, explain
 from zoo.entry import CARD, CONFIG, MAX_FILE_BYTES, PAGE, VERSION_PATTERN, WEIGHTS, Entry, FileEntry, Index
 from zoo.errors import CheckpointError, PublishError
 from zoo.metrics import read_metric
-from zoo.page import make_page
-from zoo.pictures import MAX_PICTURE_BYTES, picture_suffix
-from zoo.signer import Signer
+from zoo.pages.card import make_card
+from zoo.pages.page import make_page
+from zoo.pages.pictures import MAX_PICTURE_BYTES, picture_suffix
+from zoo.signatures.signer import Signer
 from zoo.storage import copy_hashed, read_up_to, write_new
 from zoo.update import read_for_change, update_index
 

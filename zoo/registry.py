@@ -31,14 +31,14 @@ from zoo.storage import check, copy_hashed, hash_bytes, read_up_to, write_once
 from zoo.transfer import Source, patiently
 
 if TYPE_CHECKING:
-    from zoo.signing import TrustedKey
+    from zoo.signatures.signing import TrustedKey
 
 # What `Registry.read` takes into memory; weights are copied to disk instead.
 MAX_READ_BYTES = 64 * 2**20
 MAX_SIGNATURE_BYTES = 2**20
 
-INDEX_PAUSES = (0.5, 2.0)
-"""Seconds before an index is asked for again; where it was seen before, that one is used instead of more waiting."""
+INDEX_PAUSES, LONGEST_INDEX_PAUSE = (0.5, 2.0), 10.0
+"""Seconds before an index is asked for again, and at most, whatever its server says: it was often seen before."""
 
 BUNDLED = Path(__file__).parent / "registry"
 
@@ -48,9 +48,10 @@ def default_registry() -> str:
     return os.environ.get("PIFA_REGISTRY") or str(BUNDLED)
 
 
-def is_offline() -> bool:
-    """Whether ``PIFA_OFFLINE`` forbids the use of the network."""
-    return os.environ.get("PIFA_OFFLINE", "").strip().lower() not in ("", "0", "false", "no")
+def is_offline(url: str = "") -> bool:
+    """Whether ``PIFA_OFFLINE`` forbids the use of the network, or ``HF_HUB_OFFLINE`` that of a model hub."""
+    names = ("PIFA_OFFLINE", "HF_HUB_OFFLINE") if url.startswith("hf://") else ("PIFA_OFFLINE",)
+    return any(os.environ.get(name, "").strip().lower() not in ("", "0", "false", "no") for name in names)
 
 
 class Registry:
@@ -82,7 +83,7 @@ class Registry:
         self._backend = open_backend(self.url)
         self.folder = self._backend.folder
         self._cache = cache_folder(cache)
-        self._offline = is_offline() if offline is None else offline
+        self._offline = is_offline(self.url) if offline is None else offline
         self._keys = None if keys is None else tuple(keys)
 
     @property
@@ -92,7 +93,7 @@ class Registry:
         The registry that ships with the program is trusted as the program is.
         """
         if self._keys is None:
-            from zoo.trust import trusted_keys
+            from zoo.signatures.trust import trusted_keys
 
             bundled = self.folder is not None and self.folder.resolve() == BUNDLED
             self._keys = () if bundled else trusted_keys(self.url, self._cache)
@@ -123,7 +124,7 @@ class Registry:
                 )
             return self._index_of(old)
         try:
-            return patiently(lambda: self._index_of(self._backend), INDEX_PAUSES)
+            return patiently(lambda: self._index_of(self._backend), INDEX_PAUSES, LONGEST_INDEX_PAUSE)
         except UnreachableError as error:
             if not (old.folder / INDEX).is_file():
                 raise
@@ -153,8 +154,8 @@ class Registry:
         """Path and content of the index's signature, None where no key is trusted."""
         if not self.keys:
             return None
-        from zoo.freshness import check_fresh, was_signed_by
-        from zoo.signing import check_bytes
+        from zoo.signatures.freshness import check_fresh, was_signed_by
+        from zoo.signatures.signing import check_bytes
 
         sha256, state = hash_bytes(data).sha256, state_file(self._cache, self.url)
         key, found = was_signed_by(sha256, self.keys, state), None
@@ -173,7 +174,7 @@ class Registry:
         """
         if not self.keys:
             return ()
-        from zoo.signing import check_file
+        from zoo.signatures.signing import check_file
 
         where = self.where(path_of(entry, WEIGHTS))
         signature = read_signature(self._backend, file_of(entry, WEIGHTS).sha256, self.keys, where)[1]
@@ -185,7 +186,8 @@ class Registry:
         Raises:
             OfflineError: only over the network, which is not to be used.
         """
-        if self.folder is None and self._offline:
+        elsewhere = self.folder is None or (entry.mirrors and not (self.folder / path_of(entry, name)).exists())
+        if self._offline and elsewhere:
             file = file_of(entry, name)
             raise OfflineError(
                 f"{entry.label}: expected {name} ({file.size} bytes) in the cache, found it missing, and the network "

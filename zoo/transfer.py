@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -24,8 +25,14 @@ log = logging.getLogger("pifa")
 PAUSES = (0.5, 2.0, 8.0)
 """Seconds before each further attempt, times 0.5 to 1.5 by chance: what failed together is not to return together."""
 
+TOLD_SECONDS = 3.0
+"""Longer pauses are told: who waits at a terminal wonders."""
+
 LEAST_PROGRESS = 2**20
 """Bytes that an attempt must bring for the attempts to be counted anew: long downloads may break often."""
+
+UNSIZED_BYTES = 2**26
+"""Bytes at most of a file whose size is not known beforehand."""
 
 Advance = Callable[[int, int], None]
 """Told how many bytes of a file are there, of how many, while it comes."""
@@ -51,16 +58,16 @@ class Source:
 
 
 class Wanted(Protocol):
-    """What is known of a file beforehand: `FileEntry` without the name."""
+    """What is known of a file beforehand: `FileEntry` without the name, or the hash alone (size None)."""
 
     @property
     def sha256(self) -> str: ...
     @property
-    def size(self) -> int: ...
+    def size(self) -> int | None: ...
 
 
-def patiently(work: Callable[[], T], pauses: Sequence[float] = PAUSES) -> T:
-    """Do something that may fail for a while, and again after each pause.
+def patiently(work: Callable[[], T], pauses: Sequence[float], longest: float) -> T:
+    """Do something that may fail for a while, and again after each pause; none is longer than ``longest`` seconds.
 
     Raises:
         UnreachableError: it still fails after the last.
@@ -69,7 +76,7 @@ def patiently(work: Callable[[], T], pauses: Sequence[float] = PAUSES) -> T:
         try:
             return work()
         except UnreachableError as error:
-            _wait(pause, error)
+            _wait(pause, error, longest)
     return work()
 
 
@@ -86,7 +93,7 @@ def download(
 
     Args:
         sources: in this order; a source with another file is passed over, with a warning where a later one helps.
-        wanted: its hash and size.
+        wanted: its hash, and its size where that is known.
         target: replaced at once when the file is whole and right.
         accept: a last look at the part; what it raises is raised, and the part is removed.
         advance: see `Advance`.
@@ -152,30 +159,34 @@ def _bring(source: Source, wanted: Wanted, part: Path, advance: Advance) -> None
 
 def _go_on(source: Source, wanted: Wanted, part: Path, advance: Advance) -> None:
     digest = hashlib.sha256()
-    start = _read_part(part, wanted, digest)
-    advance(start, wanted.size)
-    if start < wanted.size or not part.exists():
+    most = UNSIZED_BYTES if wanted.size is None else wanted.size
+    start = _read_part(part, most, digest)
+    advance(start, most)
+    whole = digest.hexdigest() == wanted.sha256 if wanted.size is None else start == wanted.size
+    if not whole or not part.exists():
         with source.backend.open(source.path, start) as opened:
-            if opened.size not in (None, wanted.size):
-                raise _other_file(part, source, f"{wanted.size} bytes", f"{opened.size}")
+            size = opened.size if wanted.size is None else wanted.size
+            if opened.size not in (None, size):
+                raise _other_file(part, source, f"{size} bytes", f"{opened.size}")
             if opened.start != start:
                 digest, start = hashlib.sha256(), 0
-            came = _receive(opened.stream, wanted, part, digest, start, advance)
-        if came < wanted.size and opened.size is not None:
+            came = _receive(opened.stream, most, part, digest, start, advance)
+        if came > most:
+            raise _other_file(part, source, f"at most {most} bytes" if wanted.size is None else f"{most} bytes", "more")
+        if size is not None and came < size:
+            if opened.size is None:
+                raise _other_file(part, source, f"{size} bytes", f"{came}")
             raise UnreachableError(
-                f"{source.where}: expected {wanted.size} bytes, found the connection broken after {came}; "
-                "check the connection"
+                f"{source.where}: expected {size} bytes, found the connection broken after {came}; check the connection"
             )
-        if came != wanted.size:
-            raise _other_file(part, source, f"{wanted.size} bytes", "more" if came > wanted.size else f"{came}")
     if digest.hexdigest() != wanted.sha256:
         raise _other_file(part, source, f"SHA-256 {wanted.sha256}", digest.hexdigest())
 
 
-def _read_part(part: Path, wanted: Wanted, digest: Any) -> int:
+def _read_part(part: Path, most: int, digest: Any) -> int:
     """Hash what is there of the file; returns its bytes, 0 where it is too much."""
     with writing(part):
-        if _size(part) > wanted.size:
+        if _size(part) > most:
             part.unlink()
         if not part.exists():
             return 0
@@ -185,7 +196,7 @@ def _read_part(part: Path, wanted: Wanted, digest: Any) -> int:
             return file.tell()
 
 
-def _receive(stream: BinaryIO, wanted: Wanted, part: Path, digest: Any, start: int, advance: Advance) -> int:
+def _receive(stream: BinaryIO, most: int, part: Path, digest: Any, start: int, advance: Advance) -> int:
     """Append the stream to the part's first ``start`` bytes; returns the bytes there, at most one too many."""
     came = start
     with writing(part):
@@ -194,12 +205,12 @@ def _receive(stream: BinaryIO, wanted: Wanted, part: Path, digest: Any, start: i
         with writing(part):
             file.truncate(start)
             file.seek(start)
-        while came <= wanted.size and (chunk := stream.read(min(CHUNK, wanted.size + 1 - came))):
+        while came <= most and (chunk := stream.read(min(CHUNK, most + 1 - came))):
             digest.update(chunk)
             with writing(part):
                 file.write(chunk)
             came += len(chunk)
-            advance(came, wanted.size)
+            advance(came, most)
         with writing(part):
             flush(file)
     return came
@@ -214,8 +225,8 @@ def _going_on(error: UnreachableError, part: Path) -> UnreachableError:
 def _other_file(part: Path, source: Source, expected: str, found: str) -> HashError:
     part.unlink(missing_ok=True)
     return HashError(
-        f"{source.where}: expected {expected}, found {found}; the registry's file is damaged or was replaced: tell its "
-        "publisher, or use another registry"
+        f"{source.where}: expected {expected}, found {found}; it is damaged or was replaced, or something on the way "
+        "changes it: tell its publisher, or get it elsewhere"
     )
 
 
@@ -226,5 +237,8 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _wait(pause: float, error: UnreachableError) -> None:
-    time.sleep(max(pause * random.uniform(0.5, 1.5), error.retry_after or 0.0))
+def _wait(pause: float, error: UnreachableError, longest: float = math.inf) -> None:
+    seconds = min(max(pause * random.uniform(0.5, 1.5), error.retry_after or 0.0), longest)
+    if seconds > TOLD_SECONDS:
+        log.info("%s; trying again in %.0f s", error, seconds)
+    time.sleep(seconds)

@@ -12,7 +12,7 @@ from zoo.documents import explain
 from zoo.entry import Entry, Index
 from zoo.errors import PublishError, UnknownEntryError
 from zoo.registry import Registry
-from zoo.signer import Signer
+from zoo.signatures.signer import Signer
 from zoo.update import update_index
 
 

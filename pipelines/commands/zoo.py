@@ -250,7 +250,7 @@ def prune(days: float, dry_run: bool, as_json: bool) -> None:
 @click.command()
 @_read
 @click.option("--out", required=True, type=FILE, help="Folder of the site.")
-@click.option("--address", help="Address of the registry for the commands shown; default: the registry as given.")
+@click.option("--address", help="Address of the registry in the commands shown.")
 @click.option("--overwrite", is_flag=True, help="Replace a site that this command made.")
 def site(registry: str | None, out: Path, **options: Any) -> None:
     """Make a small static web site of a registry: a list with search, and a page a checkpoint.
@@ -261,8 +261,8 @@ def site(registry: str | None, out: Path, **options: Any) -> None:
     """
     import zoo
 
-    pages = zoo.make_site(registry or zoo.default_registry(), out, **options)
-    click.echo(f"{out}: {pages} pages")
+    versions = zoo.make_site(registry or zoo.default_registry(), out, **options)
+    click.echo(f"{out}: {versions} versions")
 
 
 COMMANDS = (list_, show, get, publish, verify, yank, sign, key, trust, prune, site)

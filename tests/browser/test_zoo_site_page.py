@@ -13,7 +13,7 @@ from browsing import BARS, browse, coloured, complaints, screenshot, width_on_a_
 from safetensors.numpy import save_file
 
 import zoo
-from zoo.site import make_site
+from zoo.pages.site import make_site
 
 CONFIG = {
     **{"format": "pifa-checkpoint", "format_version": 2, "preset": "compact", "scheme": "ibug68", "input_size": 114},

@@ -7,8 +7,9 @@ from click.testing import CliRunner
 from originals import expression_300w_lp, mapping_file, shape_300w_lp, spread, write_mat, write_surrey
 from synthetic import SCHEME
 
-import cli
+from cli import main
 from pifa_data.morphable import IMPORTERS, MorphableModel
+from pipelines.commands.morphable import FORMATS
 
 
 @pytest.fixture(autouse=True)
@@ -17,12 +18,12 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*arguments: object) -> tuple[int, str, str]:
-    done = CliRunner().invoke(cli.main, ["morphable", "import", *map(str, arguments)])
+    done = CliRunner().invoke(main, ["morphable", "import", *map(str, arguments)])
     return done.exit_code, done.stdout, done.stderr
 
 
 def test_the_command_knows_every_importer() -> None:
-    assert sorted(IMPORTERS) == cli._MODEL_FORMATS
+    assert sorted(IMPORTERS) == FORMATS
 
 
 def test_two_files(model: MorphableModel, tmp_path: Path) -> None:

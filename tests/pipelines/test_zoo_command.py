@@ -42,7 +42,7 @@ def test_offline_is_said_and_meant(registry: Path) -> None:
     away = "https://127.0.0.1:9/zoo"
     result = pifa("zoo", "list", "--registry", away, "--offline")
     assert result.exit_code == 1
-    assert "expected its index in the cache" in result.stderr
+    assert "expected it in the cache" in result.stderr
     assert result.stderr.count("\n") == 1
     good("zoo", "list", "--offline")  # a folder needs no network
 
@@ -93,7 +93,7 @@ def test_prune(registry: Path) -> None:
 
 def test_site(registry: Path, tmp_path: Path) -> None:
     out = tmp_path / "site"
-    assert "2 pages" in good("zoo", "site", "--out", out, "--address", "https://example.org/zoo").stdout
+    assert "2 versions" in good("zoo", "site", "--out", out, "--address", "https://example.org/zoo").stdout
     page = (out / "face" / "1.1.0" / "index.html").read_text()
     assert "pifa zoo get face@1.1.0 --registry https://example.org/zoo" in page
     assert pifa("zoo", "site", "--out", out).exit_code == 1

@@ -14,7 +14,7 @@ from pifa_data.errors import ImageError
 from pipelines.report_entries import ReportError
 from pipelines.zoo_pictures import LARGEST_SIDE, checked_picture, run_pictures
 from zoo.errors import ZooError
-from zoo.pictures import MAX_PICTURE_BYTES, picture_suffix
+from zoo.pages.pictures import MAX_PICTURE_BYTES, picture_suffix
 
 ROUNDS = "stage,step,train_loss,val_nme_block1,val_nme_block2\n1,10,80.5,12.0,11.0\n1,20,40.25,9.0,6.5\n"
 

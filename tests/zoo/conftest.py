@@ -19,7 +19,7 @@ from zoo_checkpoint import write_checkpoint
 import zoo
 from zoo import transfer
 from zoo.backends import web
-from zoo.keys import TrustedKey, make_key, read_public_key
+from zoo.signatures.keys import TrustedKey, make_key, read_public_key
 
 
 @pytest.fixture(autouse=True)

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zoo.errors import SignatureError
-from zoo.keys import TrustedKey
-from zoo.signing import check_bytes, sign_bytes
+from zoo.signatures.keys import TrustedKey
+from zoo.signatures.signing import check_bytes, sign_bytes
 
 NAME, DATA = "index.json", b'{"serial": 1}\n'
 KIND = "application/vnd.in-toto+json"

@@ -110,3 +110,25 @@ def test_an_entry_for_a_newer_pifa_is_refused(registry: Path, checkpoint: Make) 
     zoo.publish(registry, weights=checkpoint(), name="face", version="1.0.0", min_pifa="999.0.0")
     with pytest.raises(zoo.UnknownEntryError, match=r"expected pifa 999\.0\.0 or newer"):
         zoo.fetch("face", registry)
+
+
+def test_a_cache_that_is_only_read(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cached = zoo.fetch("face", published)
+    (cached.parent / ".used").unlink()
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError("a disk that is read only")
+
+    monkeypatch.setattr(Path, "touch", refused)
+    assert zoo.fetch("face", published) == cached
+
+
+def test_what_a_folder_leaves_to_its_mirrors_is_named_offline(published: Path, checkpoint: Make) -> None:
+    entry = zoo.publish(published, weights=checkpoint(1), name="b", version="1.0.0", mirrors=["https://127.0.0.1:9/b"])
+    assert zoo.fetch("b", published, offline=True).is_file()
+    zoo.prune(days=0)
+    (published / "b" / "1.0.0" / "weights.safetensors").unlink()
+    with pytest.raises(
+        zoo.OfflineError, match=rf"b@1\.0\.0: expected weights.safetensors \({entry.files[0].size} bytes\)"
+    ):
+        zoo.fetch("b", published, offline=True)

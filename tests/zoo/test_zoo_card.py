@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 from html_page import HOSTILE, Page
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import zoo
-from zoo.page import MAX_CARD_BYTES, make_page, section
-from zoo.pages import markdown_html
-from zoo.texts import is_link, markdown, number, plain, size
+from zoo.pages.page import MAX_CARD_BYTES, make_page, section
+from zoo.pages.rendering import markdown_html
+from zoo.pages.texts import is_link, markdown, number, plain, size
 
 Make = Callable[..., Path]
 
@@ -108,6 +110,17 @@ def test_a_hostile_text_is_shown_as_it_is(text: str) -> None:
         assert page.attributes in ([], [("class", "wide")])
         # Entities stand in the words as the characters that they are.
         assert plain(text) in "".join(page.words)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.text(alphabet=st.sampled_from("#*_-+=>~`[]()!<>&;\\|:./ \t\nab19\u202e\u00a0{}\"'@"), min_size=1, max_size=30)
+)
+def test_any_text_is_shown_as_it_is(text: str) -> None:
+    expected = plain(text)
+    page = Page(markdown_html(markdown(text)))
+    assert page.tags == (["p"] if expected else [])
+    assert "".join(page.words).strip() == expected
 
 
 def test_a_card_of_hostile_texts(registry: Path, checkpoint: Make, metric: Make, tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from zoo.entry import Index
 from zoo.errors import RegistryError, StaleIndexError, ZooError
-from zoo.freshness import check_fresh, was_signed_by
-from zoo.keys import TrustedKey
+from zoo.signatures.freshness import check_fresh, was_signed_by
+from zoo.signatures.keys import TrustedKey
 
 NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 WHERE = "https://example.org/index.json"
@@ -180,7 +180,7 @@ import datetime as dt, sys
 from pathlib import Path
 from zoo.entry import Index
 from zoo.errors import StaleIndexError
-from zoo.freshness import check_fresh
+from zoo.signatures.freshness import check_fresh
 now = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 sys.stdin.readline()
 for serial in map(int, sys.argv[2:]):

@@ -14,6 +14,7 @@ from hub_server import READER, WRITER, Hub, hub_server
 
 import zoo
 from zoo.backends import open_backend, open_writer
+from zoo.signatures.keys import TrustedKey
 
 Make = Callable[..., Path]
 URL = "hf://lab/faces"
@@ -90,25 +91,36 @@ def test_branches_and_folders(hub: Hub, checkpoint: Make, url: str, branch: str,
         zoo.publish(pinned, weights=checkpoint(), name="face", version="1.1.0")
 
 
-def test_publishers_at_once_lose_nothing(hub: Hub, checkpoint: Make) -> None:
-    weights = [checkpoint(seed) for seed in range(4)]
+def publish_at_once(weights: list[Path], signer: zoo.Signer | None = None) -> None:
     faults: list[BaseException] = []
 
     def publish(number: int) -> None:
         try:
-            zoo.publish(URL, weights=weights[number], name=f"face-{number}", version="1.0.0")
+            zoo.publish(URL, weights=weights[number], name=f"face-{number}", version="1.0.0", signer=signer)
         except BaseException as error:
             faults.append(error)
 
-    threads = [threading.Thread(target=publish, args=(number,)) for number in range(4)]
+    threads = [threading.Thread(target=publish, args=(number,)) for number in range(len(weights))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert faults == []
+
+
+def test_publishers_at_once_lose_nothing(hub: Hub, checkpoint: Make) -> None:
+    publish_at_once([checkpoint(seed) for seed in range(4)])
     index = zoo.Registry(URL).index()
     assert [entry.label for entry in index.entries] == [f"face-{number}@1.0.0" for number in range(4)]
     assert index.serial == 4
+    assert zoo.verify(None, URL) == []
+
+
+def test_signed_at_once(hub: Hub, checkpoint: Make, signing_key: Path, trusted_key: TrustedKey) -> None:
+    pytest.importorskip("model_signing", reason="signatures need pifa[sign]")
+    publish_at_once([checkpoint(seed) for seed in range(2)], zoo.Signer(signing_key))
+    registry = zoo.Registry(URL, keys=[trusted_key])
+    assert registry.index().serial == 2
     assert zoo.verify(None, URL) == []
 
 
@@ -134,6 +146,8 @@ def test_only_commits_to_the_index_are_in_its_way(hub: Hub, checkpoint: Make) ->
     assert not writer.swap_index(b"{ }", None)
     documents, tag = writer.read_indexes()
     assert documents == [b"{}"]
+    # As it was at the commit that the tag is of: a branch's file may come from somebody's cache.
+    assert hub.asked("GET", f"/lab/faces/resolve/{repo.branches['main'][-1]}/index.json")
     hub.before_commit.append(lambda: repo.commit("main", {**repo.files, "README.md": b"# Faces"}))
     assert writer.swap_index(b"[]", tag)
     hub.before_commit.append(lambda: repo.commit("main", {**repo.files, "index.json": b"[1]"}))
@@ -142,7 +156,8 @@ def test_only_commits_to_the_index_are_in_its_way(hub: Hub, checkpoint: Make) ->
     assert (repo.files["index.json"], repo.files["README.md"]) == (b"[1]", b"# Faces")
     # A file whose name says its content is written once.
     commits = len(repo.messages)
-    writer.put_file("signatures/one.sig", b"one")
+    for data in (b"one", b"another"):
+        writer.put_file("signatures/one.sig", data)
     assert len(repo.messages) == commits
 
 
@@ -310,6 +325,9 @@ def test_offline(hub: Hub, checkpoint: Make, monkeypatch: pytest.MonkeyPatch) ->
     cached = zoo.fetch("face", URL)
     hub.requests.clear()
     assert zoo.fetch("face", URL, offline=True) == cached
+    with monkeypatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        assert zoo.fetch("face", URL) == cached
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     refused: list[Callable[[], Any]] = [
         lambda: zoo.Registry("hf://lab/faces/other").index(),

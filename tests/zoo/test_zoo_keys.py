@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from zoo.errors import ZooError
-from zoo.keys import PASSWORD, make_key, parse_public_key, private_password, public_key_of, read_public_key
+from zoo.signatures.keys import PASSWORD, make_key, parse_public_key, private_password, public_key_of, read_public_key
 
 
 def test_a_pair_of_keys(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_half_a_pair_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def full(*_: object) -> None:
         raise ZooError("disk full")
 
-    monkeypatch.setattr("zoo.keys.write_new", full)
+    monkeypatch.setattr("zoo.signatures.keys.write_new", full)
     with pytest.raises(ZooError, match="disk full"):
         make_key(tmp_path / "key")
     assert list(tmp_path.iterdir()) == []

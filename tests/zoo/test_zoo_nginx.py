@@ -111,6 +111,12 @@ def test_the_server_says_when_to_ask_again(
     assert least <= waits[0] <= most
 
 
+def test_a_refusal_for_a_while_is_no_refusal(served: Served, waits: list[float]) -> None:
+    served.upstream.plan(WEIGHTS, status("403 Slow down", "Retry-After: 9"))
+    assert zoo.fetch("face", served.at("up")).read_bytes() == served.weights
+    assert waits == [9]
+
+
 PLACES = {
     "gone": (zoo.MissingFileError, "404"),
     "busy": (zoo.UnreachableError, "503"),
@@ -144,7 +150,7 @@ BODY: dict[str, tuple[Reply, type[zoo.ZooError], str | None]] = {
     "forbidden": (status("403 Forbidden"), zoo.RegistryError, "403.*may read"),
     "no content": (status("204 No Content"), zoo.RegistryError, "204"),
     "part unasked": (status("206 Partial", "Content-Range: bytes 0-4/5", body=b"hello"), zoo.RegistryError, "206"),
-    "teapot": (status("418 \x1b[2J"), zoo.RegistryError, r"418 \?"),
+    "teapot": (status("418 \x1b[2J"), zoo.RegistryError, r"418 I'm a Teapot"),
     "too short": (status("200 OK", body=b"hello"), zoo.ZooError, None),
     "no length": (ok(body=[b"hello"]), zoo.ZooError, None),
     "huge length": (ok(f"Content-Length: {10**15}", body=[b"hello"]), zoo.ZooError, None),

@@ -1,6 +1,7 @@
 """Publishing: immutable, whole or not at all, and nothing lost between publishers."""
 
 import datetime as dt
+import shutil
 import subprocess
 import sys
 import threading
@@ -196,3 +197,32 @@ def test_metrics_that_are_no_metrics(registry: Path, checkpoint: Make, tmp_path:
     for file in (path, tmp_path / "missing.json"):
         with pytest.raises(zoo.PublishError, match=r"\.json: expected|\.json: "):
             zoo.publish(registry, weights=checkpoint(), name="face", version="1.0.0", metrics=[file])
+
+
+@pytest.mark.parametrize("theirs", [False, True])
+def test_an_answer_that_was_lost_is_no_failure(
+    registry: Path, checkpoint: Make, monkeypatch: pytest.MonkeyPatch, theirs: bool
+) -> None:
+    """The index was written, and the request made again was refused; even where another publisher came in between."""
+    backend = folder_module.FolderBackend
+    swap = backend.swap_index
+    others = iter(["theirs"] if theirs else [])
+    lost: list[bool] = []
+
+    def swap_and_say_no(self: object, data: bytes, tag: str | None) -> bool:
+        done = swap(self, data, tag)
+        if lost:
+            return done
+        lost.append(done)
+        for name in others:
+            other = registry.parent / "other"
+            shutil.copytree(registry, other)
+            zoo.publish(other, weights=checkpoint(5), name=name, version="1.0.0")
+            (other / "index.json").replace(registry / "index.json")
+        return False
+
+    monkeypatch.setattr(backend, "swap_index", swap_and_say_no)
+    zoo.publish(registry, weights=checkpoint(), name="face", version="1.0.0")
+    index = zoo.Registry(registry).index()
+    assert [entry.name for entry in index.entries] == ["face", *(["theirs"] if theirs else [])]
+    assert index.serial == 1 + theirs

@@ -144,7 +144,7 @@ def test_an_expired_index_is_refused_until_it_is_signed_again(
         def now(cls, tz: dt.tzinfo | None = None) -> dt.datetime:
             return dt.datetime(2100, 1, 1, tzinfo=tz)
 
-    for module in ("zoo.registry", "zoo.update", "zoo.signer", "zoo.index"):
+    for module in ("zoo.registry", "zoo.update", "zoo.signatures.signer", "zoo.index"):
         monkeypatch.setattr(sys.modules[module].dt, "datetime", Later)
     with pytest.raises(zoo.StaleIndexError, match="expired"):
         zoo.Registry(signed).index()

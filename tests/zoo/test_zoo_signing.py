@@ -11,8 +11,8 @@ import pytest
 from model_signing import hashing, signing, verifying
 
 from zoo.errors import SignatureError, ZooError
-from zoo.keys import PASSWORD, TrustedKey, make_key, read_public_key
-from zoo.signing import check_bytes, check_file, sign_bytes, sign_file
+from zoo.signatures.keys import PASSWORD, TrustedKey, make_key, read_public_key
+from zoo.signatures.signing import check_bytes, check_file, sign_bytes, sign_file
 
 NAME, DATA = "index.json", b'{"serial": 1}\n'
 
@@ -173,6 +173,6 @@ def test_without_the_extra(
 
 
 def test_importing_is_light() -> None:
-    code = "import sys, zoo.signing, zoo.trust, zoo.freshness; print(*sys.modules)"
+    code = "import sys, zoo.signatures.signing, zoo.signatures.trust, zoo.signatures.freshness; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert {"model_signing", "cryptography", "requests", "numpy"}.isdisjoint(done.stdout.split())

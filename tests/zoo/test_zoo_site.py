@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 from html_page import HOSTILE, Page
+from served import Served
 
 import zoo
-from zoo.site import FILES, make_site
-from zoo.site_charts import block_chart, yaw_chart
-from zoo.site_pages import checkpoints
+from zoo.pages.site import FILES, make_site
+from zoo.pages.site_charts import block_chart, yaw_chart
+from zoo.pages.site_pages import checkpoints
 
 Make = Callable[..., Path]
 Edit = Callable[[Callable[[Any], None]], None]
@@ -161,8 +162,16 @@ def test_which_registry_the_commands_name(shelf: Path, tmp_path: Path, monkeypat
     assert "--boxes boxes.csv --registry REGISTRY copy" in commands(None)
     assert str(shelf) not in commands(None)
     assert "--registry 'https://example.org/a b;x' --out" in commands("https://example.org/a b;x")
-    monkeypatch.setattr("zoo.site.BUNDLED", shelf)
+    monkeypatch.setattr("zoo.pages.site.BUNDLED", shelf)
     assert "--boxes boxes.csv copy" in commands(None)
+
+
+def test_the_site_of_a_registry_on_the_web(served: Served, tmp_path: Path) -> None:
+    """Its commands name the address it was read from, and the weights are not fetched for it."""
+    assert make_site(served.at("plain"), tmp_path / "site") == 1
+    _, page = read(tmp_path / "site" / "face" / "index.html")
+    assert f"pifa zoo get face@1.0.0 --registry {served.at('plain')} --out" in page.text
+    assert not served.nginx.asked("/plain/registry/face/1.0.0/weights.safetensors")
 
 
 def test_a_registry_without_checkpoints(registry: Path, tmp_path: Path) -> None:
@@ -334,7 +343,7 @@ def test_charts_of_odd_numbers(metric: Make) -> None:
 
 def test_a_thousand_checkpoints_are_one_small_list(published: Path, edit_index: Edit) -> None:
     """Under a megabyte, however long their texts are."""
-    from zoo.site_pages import list_page
+    from zoo.pages.site_pages import list_page
 
     def change(index: Any) -> None:
         (entry,) = index["entries"]

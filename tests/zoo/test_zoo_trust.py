@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from zoo.errors import ZooError
-from zoo.keys import TrustedKey, make_key, read_public_key
-from zoo.trust import PUBLIC_KEYS, Trusted, distrust, same_place, trust, trusted, trusted_keys
+from zoo.signatures.keys import TrustedKey, make_key, read_public_key
+from zoo.signatures.trust import PUBLIC_KEYS, Trusted, distrust, same_place, trust, trusted, trusted_keys
 
 URL = "https://example.org/zoo"
 

@@ -57,13 +57,14 @@ class WebBackend:
         except ValueError:
             usable = False
         if not usable:
-            raise RegistryError(f"registry {url!r}: expected https://host/folder, found no such address; correct it")
+            raise RegistryError(f"{url!r}: expected https://host/folder, found no such address; correct it")
         self.url = url
         self._session: requests.Session | None = None
 
     def where(self, path: str) -> str:
         """The file's address without the name and password that it may have."""
-        return re.sub(r"^(https?://)[^/?#]*@", r"\1", self._address(path), flags=re.IGNORECASE)
+        shown = re.sub(r"^(https?://)[^/?#]*@", r"\1", self.url, flags=re.IGNORECASE)
+        return f"{shown.rstrip('/')}/{path}"
 
     def _address(self, path: str) -> str:
         """What is asked for to get a file."""
@@ -95,9 +96,10 @@ class WebBackend:
         found = f"{status} {responses.get(status, '')}".strip()
         if status in (404, 410):
             return MissingFileError(
-                f"{where}: expected a file, found none ({found}); correct --registry, or tell the registry's publisher"
+                f"{where}: expected a file, found none ({found}); check the address, or tell its publisher"
             )
-        if status in PASSING:
+        # Where a server says when to come back, it refuses only for now: so GitHub who asks it too often.
+        if status in PASSING or (status == 403 and "Retry-After" in headers):
             return UnreachableError(f"{where}: expected the file, found {found}; try again later", _seconds(headers))
         cure = "check that you may read it" if status in (401, 403, 407) else "check the address"
         return RegistryError(f"{where}: expected the file, found {found}; {cure}")
@@ -121,7 +123,7 @@ class WebBackend:
             if scheme not in ("http", "https") or (scheme == "http" and before.startswith("https:")):
                 raise RegistryError(
                     f"{where}: expected a file, found a redirect to {safe_line(url)}; only https, or http from http, "
-                    "is followed: do not use this registry before its publisher explains that"
+                    "is followed: do not use it before its publisher explains that"
                 )
         raise RegistryError(f"{where}: expected a file, found more than {MAX_REDIRECTS} redirects; tell its publisher")
 
@@ -246,7 +248,7 @@ def _plain_errors(where: str) -> Iterator[None]:
             f"{where}: expected an answer through the proxy, found {_reason(error)}; check https_proxy and no_proxy"
         ) from error
     except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, UnicodeError) as error:
-        raise RegistryError(f"{where}: expected an address, found {_reason(error)}; correct --registry") from error
+        raise RegistryError(f"{where}: expected an address, found {_reason(error)}; correct it") from error
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise UnreachableError(
             f"{where}: expected an answer, found {_reason(error)}; check the address and the connection"

@@ -10,7 +10,7 @@ from zoo.backends import Writer, open_writer
 from zoo.entry import WEIGHTS, Entry, Index, signature_path
 from zoo.errors import MissingFileError
 from zoo.registry import Registry, file_of
-from zoo.signer import Signer
+from zoo.signatures.signer import Signer
 from zoo.update import update_index
 
 

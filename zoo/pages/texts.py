@@ -6,6 +6,8 @@ from pydantic import JsonValue
 
 # Where a text begins a block, these would make it a heading, a list, a quotation, a fence or a rule.
 _BLOCK = re.compile(r"#{1,6}(?:\s|$)|>|[-+](?:\s|$)|[-_~]{3}|\d{1,9}(?=[.)](?:\s|$))")
+# An underscore within a word is one in Markdown too.
+_MARKS = re.compile(r"[\\`*\[\]]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 _LINK = re.compile(r"https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[!#$%&'()*+,./0-9:;=?@A-Z_a-z~-]*)?")
 
 
@@ -19,7 +21,7 @@ def plain(text: str, longest: int = 2000) -> str:
 
 def markdown(text: str, longest: int = 2000) -> str:
     """`plain` text as Markdown that shows exactly that: no HTML, no link, no picture, no heading of its own."""
-    clean = re.sub(r"([\\`*\[\]])", r"\\\1", plain(text, longest)).replace("&", "&amp;").replace("<", "&lt;")
+    clean = _MARKS.sub(r"\\\g<0>", plain(text, longest)).replace("&", "&amp;").replace("<", "&lt;")
     block = _BLOCK.match(clean)
     if block is None:
         return clean

@@ -2,8 +2,8 @@
 
 from zoo.entry import Entry
 from zoo.errors import ZooError
-from zoo.pages import markdown_html, render
-from zoo.texts import plain
+from zoo.pages.rendering import markdown_html, render
+from zoo.pages.texts import plain
 
 MAX_CARD_BYTES = 2**20
 """A real card has ten kilobytes."""

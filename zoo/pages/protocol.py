@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from zoo.entry import Metric
-from zoo.texts import number, plain
+from zoo.pages.texts import number, plain
 
 NORMALISERS = {
     "tight": "√(w·h) of the box around the labelled points",

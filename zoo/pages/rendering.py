@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
-from zoo.protocol import measured_on, normaliser_name
-from zoo.texts import is_link, number, plain, size, value
+from zoo.pages.protocol import measured_on, normaliser_name
+from zoo.pages.texts import is_link, number, plain, size, value
 
 # A name of a file beside the page.
 _BESIDE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -37,7 +37,7 @@ def _environment() -> Any:
     import jinja2  # not needed by anything but a page
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("zoo"),
+        loader=jinja2.PackageLoader("zoo.pages"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

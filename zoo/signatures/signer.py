@@ -9,7 +9,7 @@ from pathlib import Path
 
 from zoo.backends import Writer
 from zoo.entry import INDEX, FileEntry, signature_path
-from zoo.keys import TrustedKey, public_key_of
+from zoo.signatures.keys import TrustedKey, public_key_of
 from zoo.storage import hash_bytes
 
 EXPIRY_DAYS = 365
@@ -39,13 +39,13 @@ class Signer:
 
     def sign_index(self, writer: Writer, data: bytes) -> None:
         """Put the signature of an index that is about to be written."""
-        from zoo.signing import sign_bytes
+        from zoo.signatures.signing import sign_bytes
 
         path = signature_path(hash_bytes(data).sha256, self.public.fingerprint)
         writer.put_file(path, sign_bytes(INDEX, data, self.key))
 
     def sign_weights(self, writer: Writer, path: Path, file: FileEntry) -> None:
         """Put the signature of the weights at ``path``."""
-        from zoo.signing import sign_file
+        from zoo.signatures.signing import sign_file
 
         writer.put_file(signature_path(file.sha256, self.public.fingerprint), sign_file(path, self.key))

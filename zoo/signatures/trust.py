@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 from zoo.documents import Document, dump_json, explain, parse
 from zoo.entry import Sha256, Text
 from zoo.errors import ZooError
-from zoo.keys import TrustedKey, parse_public_key, read_public_key
+from zoo.signatures.keys import TrustedKey, parse_public_key, read_public_key
 from zoo.storage import locked, sync_folder, temporary_path, write_new, writing
 
 PUBLIC_KEYS = "PIFA_TRUST"

@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, Field
 from zoo.documents import Document, dump_json, parse
 from zoo.entry import Index, Sha256
 from zoo.errors import StaleIndexError, ZooError
-from zoo.keys import TrustedKey
+from zoo.signatures.keys import TrustedKey
 from zoo.storage import locked, sync_folder, temporary_path, write_new, writing
 
 LOCK_SECONDS = 60.0

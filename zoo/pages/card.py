@@ -1,7 +1,7 @@
 """The model card: one Markdown page made from the entry, the configuration and the metrics alone.
 
 It holds no date, so that publishing again after a killed publication gives the same bytes. Every text in it comes
-from a file of somebody's, and is shown as text (`zoo.texts`).
+from a file of somebody's, and is shown as text (`zoo.pages.texts`).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,8 +10,8 @@ from pydantic import JsonValue
 
 from zoo.checkpoint import Header
 from zoo.entry import WEIGHTS, Entry, Metric
-from zoo.protocol import measured_on, protocol
-from zoo.texts import code, link, markdown, size, value
+from zoo.pages.protocol import measured_on, protocol
+from zoo.pages.texts import code, link, markdown, size, value
 
 KINDS = {"2d": "jaw points on the visible silhouette", "3d": "every point one place on the head"}
 

@@ -2,7 +2,7 @@
 
 A signature is a Sigstore bundle: JSON with the name of the key and an in-toto statement, which has the name and the
 SHA-256 of one file. `model_signing verify key FILE --signature SIG --public_key KEY.pub` checks it too. That library
-takes a bundle over any name, and prints a warning about some: so the bundle's form is checked first (`zoo.bundle`).
+takes a bundle over any name, and prints a warning about some: so the bundle's form is checked first (`bundle`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from zoo.bundle import read_claim
 from zoo.errors import SignatureError, ZooError
-from zoo.keys import TrustedKey, private_password, sign_extra
+from zoo.signatures.bundle import read_claim
+from zoo.signatures.keys import TrustedKey, private_password, sign_extra
 from zoo.storage import writing
 
 _CURE = "do not use it before its publisher explains that"

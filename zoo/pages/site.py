@@ -14,9 +14,9 @@ from pathlib import Path
 
 from zoo.entry import CARD, Entry
 from zoo.errors import ZooError
-from zoo.pictures import MAX_PICTURE_BYTES, picture_suffix
+from zoo.pages.pictures import MAX_PICTURE_BYTES, picture_suffix
+from zoo.pages.site_pages import UNNAMED, Checkpoint, VersionPage, checkpoints, list_page
 from zoo.registry import BUNDLED, Registry
-from zoo.site_pages import UNNAMED, Checkpoint, VersionPage, checkpoints, list_page
 from zoo.storage import writing
 
 FILES = ".pifa-site"

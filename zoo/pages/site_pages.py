@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from zoo.card import KINDS, LIMITS, TRAINING, columns
 from zoo.entry import CARD, WEIGHTS, Entry, Index, Metric, version_key
-from zoo.page import card_text, section
-from zoo.pages import markdown_html, pifa_version, render
-from zoo.protocol import measured_on, protocol
-from zoo.site_charts import Chart, block_chart, yaw_chart
-from zoo.texts import is_link, value
+from zoo.pages.card import KINDS, LIMITS, TRAINING, columns
+from zoo.pages.page import card_text, section
+from zoo.pages.protocol import measured_on, protocol
+from zoo.pages.rendering import markdown_html, pifa_version, render
+from zoo.pages.site_charts import Chart, block_chart, yaw_chart
+from zoo.pages.texts import is_link, value
 
 UNNAMED = "REGISTRY"
 """Stands in commands for a registry whose address nobody gave."""
@@ -138,7 +138,7 @@ def _page(template: str, script: str, **values: Any) -> str:
 @functools.cache
 def _script(name: str) -> tuple[str, str]:
     """A script's text, and its hash as a page's policy names it."""
-    text = resources.files("zoo").joinpath("templates", name).read_text(encoding="utf-8")
+    text = resources.files("zoo.pages").joinpath("templates", name).read_text(encoding="utf-8")
     return text, base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 

@@ -1,4 +1,4 @@
-"""What a signature's bundle claims: which key, which file. Nothing of it is proven here; `zoo.signing` does that.
+"""What a signature's bundle claims: which key, which file. Nothing of it is proven here; `signing` does that.
 
 A bundle is Sigstore's JSON around a DSSE envelope, whose payload is an in-toto statement as model signing writes it.
 """

@@ -1,0 +1,1 @@
+"""Who published what is in a registry: keys of one's own, signatures, trust, and which index is the newest."""
