@@ -16,6 +16,7 @@ from zoo.index import EMPTY, dump_index, following, merged, parse_index
 from zoo.registry import read_signature
 from zoo.signatures.signer import Signer
 from zoo.storage import hash_bytes
+from zoo.transfer import patiently
 
 ATTEMPTS = 50
 PAUSE, LONGEST_PAUSE = 0.05, 2.0
@@ -37,7 +38,7 @@ def read_for_change(
         SignatureError: it is signed neither by the signer's key nor by one that is trusted.
         StaleIndexError: it is older than one seen before.
     """
-    documents, tag = writer.read_indexes()
+    documents, tag = patiently(writer.read_indexes)
     if signer is not None and not adopt and not documents:
         _check_never_seen(url)
     where = f"{url.rstrip('/')}/{INDEX}"

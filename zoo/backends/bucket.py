@@ -11,7 +11,7 @@ import logging
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -19,6 +19,7 @@ from zoo.backends.base import Opened
 from zoo.entry import CONFIG, INDEX, MAX_INDEX_BYTES, FileEntry
 from zoo.errors import MissingFileError, PublishError, RegistryError, UnreachableError, ZooError
 from zoo.storage import hash_stream, read_up_to
+from zoo.transfer import patiently
 
 log = logging.getLogger("pifa")
 
@@ -29,6 +30,7 @@ MAX_PUT_BYTES = 5 * 2**30
 
 _TYPES = {".json": "application/json", ".md": "text/markdown; charset=utf-8", ".html": "text/html; charset=utf-8"}
 _TYPES |= {".png": "image/png", ".jpg": "image/jpeg"}
+_NO_BUCKET = "expected a bucket, found none of that name; correct --registry"
 _PASSING = {"408", "429", "500", "502", "503", "504", "SlowDown", "InternalError", "RequestTimeout"}
 
 
@@ -73,8 +75,11 @@ class BucketBackend:
 
     def exists(self) -> bool:
         """Whether there is such a bucket; a prefix needs no making."""
-        with _plain_errors(self.url):
-            self._client.head_bucket(Bucket=self._bucket)
+        try:
+            with _plain_errors(self.url):
+                self._client.head_bucket(Bucket=self._bucket)
+        except MissingFileError as error:
+            raise RegistryError(f"{self.url}: {_NO_BUCKET}") from error
         return True
 
     @contextmanager
@@ -87,7 +92,7 @@ class BucketBackend:
             start = 0
             with _plain_errors(where):
                 reply = self._client.get_object(Bucket=self._bucket, Key=self._prefix + path)
-        with reply["Body"] as body:
+        with closing(reply["Body"]) as body:  # as its own manager it gives a stream that may end early
             yield Opened(cast(BinaryIO, _Body(body, where)), start, start + int(reply["ContentLength"]))
 
     def prepare(self) -> None:
@@ -123,16 +128,24 @@ class BucketBackend:
                 reply = self._client.get_object(Bucket=self._bucket, Key=self._prefix + INDEX)
         except MissingFileError:
             return [], None
-        with reply["Body"] as body:
+        with closing(reply["Body"]) as body:
             return [read_up_to(cast(BinaryIO, _Body(body, self.where(INDEX))), MAX_INDEX_BYTES + 1)], reply["ETag"]
 
     def swap_index(self, data: bytes, tag: str | None) -> bool:
         condition = {"IfNoneMatch": "*"} if tag is None else {"IfMatch": tag}
-        return self._put(INDEX, data, **condition)
+        try:
+            written = self._put(INDEX, data, **condition)
+        except _Conflict:
+            return False
+        # A write that is done although its answer got lost is sent again by the client: what then stands there is ours.
+        return written or self.read_indexes()[0] == [data]
 
     def _put_new(self, path: str, source: Path) -> bool:
-        with source.open("rb") as stream:
-            return self._put(path, stream, IfNoneMatch="*")
+        def put() -> bool:
+            with source.open("rb") as stream:
+                return self._put(path, stream, IfNoneMatch="*")
+
+        return patiently(put)
 
     def _put(self, path: str, body: Any, **condition: str) -> bool:
         """Whether it was written; False: the condition does not hold."""
@@ -181,6 +194,10 @@ class _ConditionFailed(RegistryError):
     pass
 
 
+class _Conflict(UnreachableError):
+    pass
+
+
 class _NotImplemented(RegistryError):
     pass
 
@@ -191,7 +208,6 @@ class _BeyondTheEnd(RegistryError):
 
 _OWN: dict[str, type[RegistryError]] = {
     "412": _ConditionFailed,
-    "409": _ConditionFailed,  # two conditional writes at once: one of them is told so
     "501": _NotImplemented,
     "416": _BeyondTheEnd,
     "404": MissingFileError,
@@ -209,10 +225,12 @@ def _plain_errors(where: str) -> Iterator[None]:
         code = str(error.response.get("Error", {}).get("Code", ""))
         text = f"{where}: expected to be served, found {_line(error)}"
         if code == "NoSuchBucket":
-            raise RegistryError(f"{where}: expected a bucket, found none of that name; correct --registry") from error
+            raise RegistryError(f"{where}: {_NO_BUCKET}") from error
         if status in _OWN:
             cure = "correct --registry, or tell the registry's publisher"
             raise _OWN[status](f"{where}: expected a file, found {code or status}; {cure}") from error
+        if status == "409":
+            raise _Conflict(f"{where}: expected to write it, found another writing it; try again later") from error
         if {status, code} & _PASSING:
             raise UnreachableError(f"{text}; try again later") from error
         raise RegistryError(f"{text}; check the credentials and what they may do") from error
