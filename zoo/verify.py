@@ -37,10 +37,11 @@ def verify(ref: str | None = None, registry_url: str | os.PathLike[str] | None =
     registry = Registry(registry_url)
     index = registry.index()
     entries = list(index.entries) if ref is None else matching(index, ref)
-    return [problem for entry in entries for problem in _problems(registry, entry)]
+    return [problem for entry in entries for problem in problems_of(registry, entry)]
 
 
-def _problems(registry: Registry, entry: Entry) -> list[Problem]:
+def problems_of(registry: Registry, entry: Entry) -> list[Problem]:
+    """What is wrong with an entry and its files."""
     found: list[Problem] = []
     with tempfile.TemporaryDirectory(prefix="pifa-verify-") as folder:
         for file in entry.files:
