@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from filelock import FileLock, Timeout
 
@@ -55,6 +55,18 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def writable(path: Path, mode: str) -> Iterator[BinaryIO]:
+    """A binary file to write to; on a full disk the system may refuse what is left only when it is closed."""
+    with writing(path):
+        file = cast(BinaryIO, path.open(mode))
+    try:
+        yield file
+    finally:
+        with writing(path):
+            file.close()
+
+
 def hash_bytes(data: bytes) -> Digest:
     """The digest of bytes in memory."""
     return Digest(hashlib.sha256(data).hexdigest(), len(data))
@@ -93,9 +105,7 @@ def copy_hashed(source: BinaryIO, target: Path, max_bytes: int) -> Digest:
         ZooError: ``target`` cannot be written (a full disk). Faults of ``source`` are its own.
     """
     digest, size = hashlib.sha256(), 0
-    with writing(target):
-        file = target.open("xb")
-    with file:
+    with writable(target, "xb") as file:
         while size <= max_bytes and (chunk := source.read(min(CHUNK, max_bytes + 1 - size))):
             digest.update(chunk)
             with writing(target):

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Protocol, TypeVar
 
 from zoo.backends.base import Backend
 from zoo.errors import HashError, RegistryError, UnreachableError, ZooError
-from zoo.storage import CHUNK, flush, sync_folder, writing
+from zoo.storage import CHUNK, flush, sync_folder, writable, writing
 
 log = logging.getLogger("pifa")
 
@@ -66,7 +66,7 @@ class Wanted(Protocol):
     def size(self) -> int | None: ...
 
 
-def patiently(work: Callable[[], T], pauses: Sequence[float], longest: float) -> T:
+def patiently(work: Callable[[], T], pauses: Sequence[float] = PAUSES, longest: float = math.inf) -> T:
     """Do something that may fail for a while, and again after each pause; none is longer than ``longest`` seconds.
 
     Raises:
@@ -129,6 +129,8 @@ def download(
                     part.unlink(missing_ok=True)
                     raise
                 with writing(target):
+                    with part.open("rb+") as file:
+                        flush(file)  # here, since a process that was killed may have written the last of it
                     part.replace(target)
                     sync_folder(target.parent)
                 return
@@ -199,9 +201,7 @@ def _read_part(part: Path, most: int, digest: Any) -> int:
 def _receive(stream: BinaryIO, most: int, part: Path, digest: Any, start: int, advance: Advance) -> int:
     """Append the stream to the part's first ``start`` bytes; returns the bytes there, at most one too many."""
     came = start
-    with writing(part):
-        file = part.open("r+b" if part.exists() else "x+b")
-    with file:
+    with writable(part, "r+b" if part.exists() else "x+b") as file:
         with writing(part):
             file.truncate(start)
             file.seek(start)
@@ -211,8 +211,6 @@ def _receive(stream: BinaryIO, most: int, part: Path, digest: Any, start: int, a
                 file.write(chunk)
             came += len(chunk)
             advance(came, most)
-        with writing(part):
-            flush(file)
     return came
 
 
