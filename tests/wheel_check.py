@@ -63,10 +63,9 @@ def main() -> None:
         run(pifa, "zoo", "publish", trained, "--name", "wheel", "--version", "0.0.1", "--registry", registry)
         assert "wheel@0.0.1" in run(pifa, "zoo", "list", "--registry", registry)
         # What ships with the program, from a folder that only the wheel has.
-        if bundled := run(pifa, "zoo", "list"):
-            reference = bundled.split()[0]
-            assert str(work) in run(pifa, "zoo", "get", reference, "--offline")
-            run(pifa, "zoo", "site", "--out", work / "site")
+        reference = run(pifa, "zoo", "list").split()[0]
+        assert str(work) in run(pifa, "zoo", "get", reference, "--offline")
+        run(pifa, "zoo", "site", "--out", work / "site")
     print("wheel check passed")
 
 

@@ -18,7 +18,6 @@ from zoo.errors import (
     ZooError,
 )
 from zoo.fetch import fetch
-from zoo.pages.site import make_site
 from zoo.prune import Pruned, prune
 from zoo.publish import publish
 from zoo.reference import Reference, matching, parse_reference, resolve
@@ -63,7 +62,6 @@ __all__ = [
     "distrust",
     "fetch",
     "make_key",
-    "make_site",
     "matching",
     "parse_reference",
     "prune",

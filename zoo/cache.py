@@ -9,7 +9,6 @@ import hashlib
 import os
 from pathlib import Path
 
-import platformdirs
 from pydantic import Field
 
 from zoo.documents import Document, dump_json, parse
@@ -41,7 +40,11 @@ class Record(Document):
 
 def cache_folder(cache: str | os.PathLike[str] | None = None) -> Path:
     """Where caches live: the argument, else ``PIFA_HOME``, else the user's cache folder. It may not exist."""
-    return Path(cache or os.environ.get("PIFA_HOME") or platformdirs.user_cache_dir("pifa"))
+    if named := cache or os.environ.get("PIFA_HOME"):
+        return Path(named)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("pifa"))
 
 
 def remembered_folder(cache: Path, url: str) -> Path:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from contextlib import suppress
-from importlib import metadata
 from pathlib import Path
 
 from zoo.cache import (
@@ -30,6 +29,7 @@ from zoo.reference import resolve
 from zoo.registry import Registry, file_of, path_of
 from zoo.storage import hash_file, locked, writing
 from zoo.transfer import Advance, download, untold
+from zoo.version import pifa_version
 
 # Long enough for another process's download of a large checkpoint over a slow line.
 LOCK_SECONDS = 1800.0
@@ -142,10 +142,7 @@ def _check_config(registry: Registry, entry: Entry, path: Path, weights: Path) -
 
 def _check_age(entry: Entry) -> None:
     """Refuse what this pifa can't load, by the entry's own word."""
-    try:
-        mine = metadata.version("pifa")
-    except metadata.PackageNotFoundError:  # run from a source tree that was never installed
-        return
+    mine = pifa_version()
     if entry.min_pifa is None or not re.fullmatch(VERSION_PATTERN, mine):
         return
     if version_key(mine) < version_key(entry.min_pifa):

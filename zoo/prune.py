@@ -7,8 +7,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from zoo.cache import LOCK, RECORD, USED, cache_folder
 from zoo.entry import CONFIG, WEIGHTS
 from zoo.storage import writing
@@ -44,6 +42,8 @@ def prune(
     Raises:
         ZooError: something cannot be removed.
     """
+    from filelock import FileLock, Timeout
+
     home = cache_folder(cache) / "zoo"
     found: list[Pruned] = []
     for folder in sorted(home.iterdir()) if home.is_dir() else []:

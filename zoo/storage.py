@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from filelock import FileLock, Timeout
-
 from zoo.entry import FileEntry
 from zoo.errors import HashError, ZooError
 
@@ -46,8 +44,6 @@ def writing(path: Path) -> Iterator[None]:
     """Turn the system's refusal to write (rights, a full disk) into a `ZooError` that names ``path``."""
     try:
         yield
-    except Timeout:
-        raise
     except OSError as error:
         raise ZooError(
             f"{path}: expected to write there, found {error.strerror or error}; "
@@ -177,15 +173,17 @@ def locked(path: Path, seconds: float) -> Iterator[None]:
     Raises:
         ZooError: another process kept it for longer.
     """
+    from filelock import FileLock, Timeout  # not needed by who only lists
+
     lock = FileLock(path)
-    try:
-        with writing(path):
+    with writing(path):
+        try:
             lock.acquire(timeout=seconds)
-    except Timeout as error:
-        raise ZooError(
-            f"{path}: expected the lock to be free within {seconds:g} s, found it held; "
-            "wait for the other pifa process, or end it, and try again"
-        ) from error
+        except Timeout as error:
+            raise ZooError(
+                f"{path}: expected the lock to be free within {seconds:g} s, found it held; "
+                "wait for the other pifa process, or end it, and try again"
+            ) from error
     try:
         yield
     finally:

@@ -260,8 +260,9 @@ def site(registry: str | None, out: Path, **options: Any) -> None:
       pifa zoo site --registry registry --out site --address https://example.org/zoo
     """
     import zoo
+    from zoo.pages.site import make_site
 
-    versions = zoo.make_site(registry or zoo.default_registry(), out, **options)
+    versions = make_site(registry or zoo.default_registry(), out, **options)
     click.echo(f"{out}: {versions} versions")
 
 

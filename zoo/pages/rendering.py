@@ -3,7 +3,6 @@
 import functools
 import re
 from collections.abc import Sequence
-from importlib import metadata
 from typing import Any
 
 from zoo.pages.protocol import measured_on, normaliser_name
@@ -21,15 +20,6 @@ def render(template: str, **values: Any) -> str:
 def markdown_html(text: str) -> str:
     """Markdown as HTML: no HTML of its own, links to ``https://`` alone, pictures from beside the page alone."""
     return str(_markdown().render(text))
-
-
-@functools.cache
-def pifa_version() -> str:
-    """The version that makes the pages, or nothing where pifa runs from a copy that was never installed."""
-    try:
-        return metadata.version("pifa")
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 @functools.cache

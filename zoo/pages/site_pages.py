@@ -13,9 +13,10 @@ from zoo.entry import CARD, WEIGHTS, Entry, Index, Metric, version_key
 from zoo.pages.card import KINDS, LIMITS, TRAINING, columns
 from zoo.pages.page import card_text, section
 from zoo.pages.protocol import measured_on, protocol
-from zoo.pages.rendering import markdown_html, pifa_version, render
+from zoo.pages.rendering import markdown_html, render
 from zoo.pages.site_charts import Chart, block_chart, yaw_chart
 from zoo.pages.texts import is_link, value
+from zoo.version import pifa_version
 
 UNNAMED = "REGISTRY"
 """Stands in commands for a registry whose address nobody gave."""
