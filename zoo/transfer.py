@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import os
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from typing import Any, BinaryIO, Protocol, TypeVar
 
 from zoo.backends.base import Backend
 from zoo.errors import HashError, RegistryError, UnreachableError, ZooError
-from zoo.storage import CHUNK, flush, sync_folder, writing
+from zoo.storage import CHUNK, flush, sync_folder, writable, writing
 
 log = logging.getLogger("pifa")
 
@@ -34,8 +33,6 @@ LEAST_PROGRESS = 2**20
 
 UNSIZED_BYTES = 2**26
 """Bytes at most of a file whose size is not known beforehand."""
-
-_OWN_FILE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)  # each of some systems
 
 Advance = Callable[[int, int], None]
 """Told how many bytes of a file are there, of how many, while it comes."""
@@ -132,6 +129,8 @@ def download(
                     part.unlink(missing_ok=True)
                     raise
                 with writing(target):
+                    with part.open("rb+") as file:
+                        flush(file)  # here, since a process that was killed may have written the last of it
                     part.replace(target)
                     sync_folder(target.parent)
                 return
@@ -203,9 +202,7 @@ def _read_part(part: Path, most: int, digest: Any) -> int:
 def _receive(stream: BinaryIO, most: int, part: Path, digest: Any, start: int, advance: Advance) -> int:
     """Append the stream to the part's first ``start`` bytes; returns the bytes there, at most one too many."""
     came = start
-    with writing(part):  # never through a link, which others could have laid in a cache that they share
-        handle = os.open(part, os.O_RDWR | os.O_CREAT | _OWN_FILE, 0o666)
-    with os.fdopen(handle, "r+b") as file:
+    with writable(part, "r+b") as file:
         with writing(part):
             file.truncate(start)
             file.seek(start)
@@ -215,8 +212,6 @@ def _receive(stream: BinaryIO, most: int, part: Path, digest: Any, start: int, a
                 file.write(chunk)
             came += len(chunk)
             advance(came, most)
-        with writing(part):
-            flush(file)
     return came
 
 
