@@ -58,7 +58,7 @@ def writable(path: Path, mode: str) -> Iterator[BinaryIO]:
     On a full disk the system may refuse what is left only when it is closed.
     """
     with writing(path):
-        file = cast(BinaryIO, open(path, mode, opener=_open_own))
+        file = cast(BinaryIO, open(path, mode, opener=_open_own))  # noqa: SIM115 (a path has no opener)
     try:
         yield file
     finally:
