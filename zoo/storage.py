@@ -53,14 +53,21 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def writable(path: Path, mode: str) -> Iterator[BinaryIO]:
-    """A binary file to write to; on a full disk the system may refuse what is left only when it is closed."""
+    """A binary file to write to, made where it is not there, and never through a link that others may have laid.
+
+    On a full disk the system may refuse what is left only when it is closed.
+    """
     with writing(path):
-        file = cast(BinaryIO, path.open(mode))
+        file = cast(BinaryIO, open(path, mode, opener=_open_own))
     try:
         yield file
     finally:
         with writing(path):
             file.close()
+
+
+def _open_own(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def hash_bytes(data: bytes) -> Digest:

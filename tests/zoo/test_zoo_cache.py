@@ -31,7 +31,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_what_was_verified_and_is_unchanged_is_not_hashed_again(published: Path, hashed: list[str]) -> None:
     cached = zoo.fetch("face", published)
-    record = json.loads((cached.parent / "verified.json").read_text())["files"]["weights.safetensors"]
+    record = json.loads((cached.parent / "verified.json").read_text())["weights"]
     assert (record["size"], record["mtime_ns"]) == (cached.stat().st_size, cached.stat().st_mtime_ns)
     assert zoo.fetch("face", published) == cached
     assert hashed == []
@@ -60,7 +60,7 @@ def test_a_damaged_record_records_nothing(published: Path, hashed: list[str], re
     cached = zoo.fetch("face", published)
     (cached.parent / "verified.json").write_bytes(record)
     zoo.fetch("face", published)
-    assert hashed == ["weights.safetensors", "config.json"]
+    assert hashed == ["weights.safetensors"]
 
 
 def test_prune_takes_what_nobody_needs(published: Path, checkpoint: Make) -> None:
