@@ -123,7 +123,7 @@ def _check_signed(writer: Writer, url: str, where: str, data: bytes, index: Inde
             "them, and sign them all by `pifa zoo sign --adopt`"
         )
     keys = (*signer.public, *trusted_keys(url, cache_folder()))
-    signature = read_signature(writer, hash_bytes(data).sha256, keys, where)[1]
+    signature = read_signature(writer, hash_bytes(data).sha256, keys, where, index.signed_by)[1]
     return check_bytes(INDEX, data, signature, keys, where)
 
 
