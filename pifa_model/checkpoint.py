@@ -140,6 +140,8 @@ def load_checkpoint(path: Path, model: MorphableModel, device: str | torch.devic
             expected = Network(header.network, model, header.input_size, points).state_dict()
     except PifaError as error:
         raise CheckpointError(f"{path}: {_shown(error)}") from error
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:  # what torch makes of absurd sizes
+        raise CheckpointError(f"{path}: header describes a network that can't be built ({_shown(error)})") from error
     with safe_open(path, framework="pt") as file:
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         _check_described(path, slices, expected, model)

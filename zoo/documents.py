@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from zoo.errors import ZooError
+from zoo.errors import ZooError, safe_line
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -77,7 +77,7 @@ def validated(model: type[Model], data: bytes | str, where: str, error: type[Zoo
 def explain(problem: ValidationError) -> str:
     """The first few faults of a document, fields but no values, on one line."""
     faults = problem.errors(include_url=False, include_input=False, include_context=False)
-    lines = [f"{'.'.join(map(str, fault['loc'])) or 'document'}: {fault['msg']}" for fault in faults]
+    lines = [safe_line(f"{'.'.join(map(str, fault['loc'])) or 'document'}: {fault['msg']}") for fault in faults]
     more = f"; and {len(lines) - _SHOWN_PROBLEMS} more" if len(lines) > _SHOWN_PROBLEMS else ""
     return "; ".join(lines[:_SHOWN_PROBLEMS]) + more
 
