@@ -93,19 +93,19 @@ def read_header(path: Path) -> Header:
         with safe_open(path, framework="pt") as file:
             document = json.loads((file.metadata() or {}).get("pifa", "null"))
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not a safetensors checkpoint ({error})") from error
+        raise CheckpointError(f"{path}: not a safetensors checkpoint ({_plain(error)})") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise CheckpointError(f"{path}: a safetensors file, but not a PIFA checkpoint (no {FORMAT} header)")
     if document.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(
-            f"{path}: format version {document.get('format_version')!r}; this program reads {FORMAT_VERSION}"
+            f"{path}: format version {_plain(document.get('format_version'))}; this program reads {FORMAT_VERSION}"
         )
     try:
         return Header.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise CheckpointError(f"{path}: header key {where}: {first['msg']}") from error
+        where = _plain(".".join(str(part) for part in first["loc"]))
+        raise CheckpointError(f"{path}: header key {where}: {_plain(first['msg'])}") from error
 
 
 def load_checkpoint(path: Path, model: MorphableModel, device: str | torch.device = "cpu") -> Checkpoint:
@@ -123,8 +123,8 @@ def load_checkpoint(path: Path, model: MorphableModel, device: str | torch.devic
     header = read_header(path)
     if model.fingerprint != header.morphable.fingerprint:
         raise CheckpointError(
-            f"{path}: expected the morphable model {header.morphable.name} with fingerprint "
-            f"{header.morphable.fingerprint[:12]}…, found {model.name} with {model.fingerprint[:12]}…"
+            f"{path}: expected the morphable model {_plain(header.morphable.name)} with fingerprint "
+            f"{_plain(header.morphable.fingerprint[:12])}…, found {model.name} with {model.fingerprint[:12]}…"
         )
     try:
         points = len(get_scheme(header.scheme))
@@ -132,9 +132,12 @@ def load_checkpoint(path: Path, model: MorphableModel, device: str | torch.devic
         with torch.device("meta"):
             expected = Network(header.network, model, header.input_size, points).state_dict()
     except PifaError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    with safe_open(path, framework="pt") as file:
-        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        raise CheckpointError(f"{path}: {_plain(error)}") from error
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: not a safetensors checkpoint ({_plain(error)})") from error
     missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing or extra:
         # Weights had other names before blocks could be of several kinds; their networks can't be told apart otherwise.
@@ -159,4 +162,10 @@ def load_checkpoint(path: Path, model: MorphableModel, device: str | torch.devic
 
 def _few(names: list[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{names[:3]}{more}" if names else "none"
+    return f"{[_plain(name) for name in names[:3]]}{more}" if names else "none"
+
+
+def _plain(found: object) -> str:
+    """What a file says, or an error that quotes it, as a short line that a terminal can show."""
+    text = str(found)
+    return "".join(c if c.isprintable() else "?" for c in text[:200]) + ("…" if len(text) > 200 else "")
