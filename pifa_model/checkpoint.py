@@ -26,6 +26,12 @@ from pifa_model.network import Network
 FORMAT = "pifa-checkpoint"
 FORMAT_VERSION = 2
 
+MAX_HEADER_BYTES = 8 * 2**20
+"""Real headers have some ten kilobytes. safetensors takes 100 million bytes, and twelve times that memory for them."""
+
+_TYPES = {torch.float32: "F32", torch.int64: "I64"}
+"""safetensors' names of the types that a network's weights and buffers have."""
+
 
 class MorphableReference(BaseModel):
     """Which morphable model a checkpoint needs."""
@@ -90,22 +96,23 @@ def read_header(path: Path) -> Header:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
+        _refuse_huge(path)
         with safe_open(path, framework="pt") as file:
             document = json.loads((file.metadata() or {}).get("pifa", "null"))
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not a safetensors checkpoint ({_plain(error)})") from error
+        raise CheckpointError(f"{path}: not a safetensors checkpoint ({_shown(error)})") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise CheckpointError(f"{path}: a safetensors file, but not a PIFA checkpoint (no {FORMAT} header)")
     if document.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(
-            f"{path}: format version {_plain(document.get('format_version'))}; this program reads {FORMAT_VERSION}"
+            f"{path}: format version {_shown(document.get('format_version'))}; this program reads {FORMAT_VERSION}"
         )
     try:
         return Header.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
-        where = _plain(".".join(str(part) for part in first["loc"]))
-        raise CheckpointError(f"{path}: header key {where}: {_plain(first['msg'])}") from error
+        where = ".".join(str(part) for part in first["loc"])
+        raise CheckpointError(f"{path}: header key {_shown(where)}: {_shown(first['msg'])}") from error
 
 
 def load_checkpoint(path: Path, model: MorphableModel, device: str | torch.device = "cpu") -> Checkpoint:
@@ -118,13 +125,13 @@ def load_checkpoint(path: Path, model: MorphableModel, device: str | torch.devic
 
     Raises:
         CheckpointError: as ``read_header``; another morphable model or number of coefficients; weights missing,
-            unexpected, of another shape, or not finite.
+            unexpected, of another shape or type, or not finite.
     """
     header = read_header(path)
     if model.fingerprint != header.morphable.fingerprint:
         raise CheckpointError(
-            f"{path}: expected the morphable model {_plain(header.morphable.name)} with fingerprint "
-            f"{_plain(header.morphable.fingerprint[:12])}…, found {model.name} with {model.fingerprint[:12]}…"
+            f"{path}: expected the morphable model {_shown(header.morphable.name)} with fingerprint "
+            f"{_shown(header.morphable.fingerprint[:12])}…, found {model.name} with {model.fingerprint[:12]}…"
         )
     try:
         points = len(get_scheme(header.scheme))
@@ -132,27 +139,12 @@ def load_checkpoint(path: Path, model: MorphableModel, device: str | torch.devic
         with torch.device("meta"):
             expected = Network(header.network, model, header.input_size, points).state_dict()
     except PifaError as error:
-        raise CheckpointError(f"{path}: {_plain(error)}") from error
-    try:
-        with safe_open(path, framework="pt") as file:
-            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a safetensors checkpoint ({_plain(error)})") from error
-    missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
-    if missing or extra:
-        # Weights had other names before blocks could be of several kinds; their networks can't be told apart otherwise.
-        cure = "; a network of another version of this program is to be trained anew" if missing and extra else ""
-        raise CheckpointError(f"{path}: weights missing: {_few(missing)}; unexpected: {_few(extra)}{cure}")
-    if found["initial"].shape != expected["initial"].shape:
-        raise CheckpointError(
-            f"{path}: expected P of {len(expected['initial'])} numbers, 8 and the {model.n_coefficients} coefficients "
-            f"of {model.name}, found {tuple(found['initial'].shape)}; the file was changed or put together from two"
-        )
+        raise CheckpointError(f"{path}: {_shown(error)}") from error
+    with safe_open(path, framework="pt") as file:
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        _check_described(path, slices, expected, model)
+        found = {name: file.get_tensor(name) for name in slices}
     for name, tensor in found.items():
-        if tensor.shape != expected[name].shape:
-            raise CheckpointError(
-                f"{path}: {name}: expected shape {tuple(expected[name].shape)}, found {tuple(tensor.shape)}"
-            )
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise CheckpointError(f"{path}: {name}: holds numbers that are not finite")
     network = Network(header.network, model, header.input_size, points)
@@ -160,12 +152,45 @@ def load_checkpoint(path: Path, model: MorphableModel, device: str | torch.devic
     return Checkpoint(header, network.to(device).eval(), model)
 
 
+def _check_described(
+    path: Path, found: dict[str, Any], expected: dict[str, torch.Tensor], model: MorphableModel
+) -> None:
+    """Compare what a file's header says of its tensors with a network's, before any is read.
+
+    Raises:
+        CheckpointError: weights missing, unexpected, of another shape or type.
+    """
+    missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    if missing or extra:
+        # Weights had other names before blocks could be of several kinds; their networks can't be told apart otherwise.
+        cure = "; a network of another version of this program is to be trained anew" if missing and extra else ""
+        raise CheckpointError(f"{path}: weights missing: {_few(missing)}; unexpected: {_few(extra)}{cure}")
+    shapes = {name: tuple(described.get_shape()) for name, described in found.items()}
+    if shapes["initial"] != tuple(expected["initial"].shape):
+        raise CheckpointError(
+            f"{path}: expected P of {len(expected['initial'])} numbers, 8 and the {model.n_coefficients} coefficients "
+            f"of {model.name}, found {shapes['initial']}; the file was changed or put together from two"
+        )
+    for name, tensor in expected.items():
+        kind = _TYPES[tensor.dtype]
+        if shapes[name] != tuple(tensor.shape):
+            raise CheckpointError(f"{path}: {name}: expected shape {tuple(tensor.shape)}, found {shapes[name]}")
+        if found[name].get_dtype() != kind:
+            raise CheckpointError(f"{path}: {name}: expected numbers of type {kind}, found {found[name].get_dtype()}")
+
+
+def _refuse_huge(path: Path) -> None:
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+    if size > MAX_HEADER_BYTES:
+        raise SafetensorError(f"a header of more than {MAX_HEADER_BYTES} bytes")
+
+
+def _shown(text: object) -> str:
+    """What a file says, as a line that a terminal can show."""
+    return "".join(c if c.isprintable() else "?" for c in str(text))[:200]
+
+
 def _few(names: list[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{[_plain(name) for name in names[:3]]}{more}" if names else "none"
-
-
-def _plain(found: object) -> str:
-    """What a file says, or an error that quotes it, as a short line that a terminal can show."""
-    text = str(found)
-    return "".join(c if c.isprintable() else "?" for c in text[:200]) + ("…" if len(text) > 200 else "")
+    return f"{[_shown(name) for name in names[:3]]}{more}" if names else "none"

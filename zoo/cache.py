@@ -8,11 +8,10 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-
-from pydantic import Field
+from typing import Literal
 
 from zoo.documents import Document, dump_json, parse
-from zoo.entry import FileEntry, FileName, Sha256
+from zoo.entry import FileEntry, Sha256
 from zoo.errors import ZooError
 from zoo.storage import write_once
 
@@ -28,14 +27,19 @@ class Verified(Document):
     size: int
     mtime_ns: int
     ctime_ns: int
-    signed_by: tuple[Sha256, ...] = ()
+
+    def is_as(self, other: Verified) -> bool:
+        """Whether it is the same file, but for its name: a new one changes ``ctime``."""
+        return (self.sha256, self.size, self.mtime_ns) == (other.sha256, other.size, other.mtime_ns)
 
 
 class Record(Document):
-    """What of a cached checkpoint was verified."""
+    """What of a cached checkpoint was verified, and the fingerprints of the keys whose signatures were."""
 
-    schema_version: int = Field(default=1, ge=1, le=1)
-    files: dict[FileName, Verified] = Field(default_factory=dict)
+    schema_version: Literal[1] = 1
+    weights: Verified
+    config: Verified
+    signed_by: tuple[Sha256, ...] = ()
 
 
 def cache_folder(cache: str | os.PathLike[str] | None = None) -> Path:
@@ -64,36 +68,30 @@ def checkpoint_folder(cache: Path, weights: FileEntry) -> Path:
     return cache / "zoo" / weights.sha256
 
 
-def read_record(folder: Path) -> Record:
-    """The record of a cached checkpoint; one that can't be read records nothing: all is hashed anew."""
+def read_record(folder: Path) -> Record | None:
+    """The record of a cached checkpoint; None, and all is hashed anew, where there is none that can be read."""
     try:
         return parse(Record, (folder / RECORD).read_bytes(), str(folder / RECORD))
     except (OSError, ZooError):
-        return Record()
+        return None
 
 
-def record(folder: Path, record: Record) -> None:
+def write_record(folder: Path, record: Record) -> None:
     """Write the record of a cached checkpoint."""
     write_once(folder / RECORD, dump_json(record.model_dump(mode="json")))
 
 
-def as_verified(path: Path, file: FileEntry, signed_by: tuple[str, ...] = ()) -> Verified:
-    """The entry of a file whose hash was just found right."""
+def as_verified(path: Path, file: FileEntry) -> Verified:
+    """What to record of a file whose hash is right."""
     status = path.stat()
-    return Verified(
-        sha256=file.sha256,
-        size=status.st_size,
-        mtime_ns=status.st_mtime_ns,
-        ctime_ns=status.st_ctime_ns,
-        signed_by=signed_by,
-    )
+    return Verified(sha256=file.sha256, size=status.st_size, mtime_ns=status.st_mtime_ns, ctime_ns=status.st_ctime_ns)
 
 
-def is_unchanged(path: Path, file: FileEntry, verified: Verified | None) -> bool:
-    """Whether the file at ``path`` is still the one that was found to be ``file``."""
-    if verified is None or (verified.sha256, verified.size) != (file.sha256, file.size):
-        return False
+def is_unchanged(path: Path, verified: Verified) -> bool:
+    """Whether the file at ``path`` is still as it was when it was verified."""
     try:
-        return as_verified(path, file, verified.signed_by) == verified
+        status = path.stat()
     except OSError:
         return False
+    found = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return found == (verified.size, verified.mtime_ns, verified.ctime_ns)

@@ -20,6 +20,9 @@ from zoo.plain import plain
 MAX_CONFIG_CHARS = 4 * 2**20
 MAX_CONFIG_BYTES = 64 * 2**20
 
+# Real headers have some ten kilobytes. safetensors takes 100 million bytes, and twelve times that memory for them.
+MAX_HEADER_BYTES = 8 * 2**20
+
 
 class MorphableOf(Document):
     """The morphable model as a checkpoint names it."""
@@ -74,6 +77,7 @@ def read_header(path: Path, where: str | None = None) -> Header:
     where = where or str(path)
     cure = "give the model.safetensors that `pifa train` wrote"
     try:
+        _refuse_huge(path)
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
@@ -91,6 +95,13 @@ def read_header(path: Path, where: str | None = None) -> Header:
     source = f"{where}, metadata key 'pifa'"
     config = parse(CheckpointConfig, text, source, CheckpointError)
     return Header(config, load_json(text, source, CheckpointError))
+
+
+def _refuse_huge(path: Path) -> None:
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+    if size > MAX_HEADER_BYTES:
+        raise SafetensorError(f"a header of more than {MAX_HEADER_BYTES} bytes")
 
 
 def disagreement(header: Header, entry: Entry) -> str | None:

@@ -15,24 +15,26 @@ from zoo.cache import (
     LOCK,
     USED,
     Record,
+    Verified,
     as_verified,
     cache_folder,
     checkpoint_folder,
     is_unchanged,
     read_record,
-    record,
+    write_record,
 )
-from zoo.checkpoint import config_fault, disagreement, read_header
+from zoo.checkpoint import disagreement, read_header
+from zoo.documents import dump_json
 from zoo.entry import CONFIG, VERSION_PATTERN, WEIGHTS, Entry, FileEntry, version_key
 from zoo.errors import CheckpointError, UnknownEntryError
 from zoo.reference import resolve
 from zoo.registry import Registry, file_of, path_of
-from zoo.storage import hash_file, locked, writing
+from zoo.storage import hash_bytes, hash_file, locked, write_once, writing
 from zoo.transfer import Advance, download, untold
 from zoo.version import pifa_version
 
-# Long enough for another process's download of a large checkpoint over a slow line.
-LOCK_SECONDS = 1800.0
+# Longer than another process's download of a large checkpoint over a slow line; a killed one's lock is free at once.
+LOCK_SECONDS = 4 * 3600.0
 
 
 def fetch(
@@ -76,68 +78,65 @@ def fetch(
 
 def fetch_entry(registry: Registry, entry: Entry, home: Path, advance: Advance = untold) -> Path:
     """`fetch`, once it is known what."""
-    weights, config = file_of(entry, WEIGHTS), file_of(entry, CONFIG)
+    weights = file_of(entry, WEIGHTS)
     folder = checkpoint_folder(home, weights)
-    if not (_recorded(registry, folder, weights) and _recorded(registry, folder, config)):
+    if not _recorded(registry, folder, weights):
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / LOCK, LOCK_SECONDS):
             # Asked again: another process may have fetched it while this one waited.
-            for file in (weights, config):  # in this order: the one is checked against the other
-                if not _recorded(registry, folder, file):
-                    _bring(registry, entry, file, folder, advance)
+            if not _recorded(registry, folder, weights):
+                _bring(registry, entry, weights, folder, advance)
     with suppress(OSError):  # a cache that others fill, and that is only read here
         (folder / USED).touch()
     return folder / WEIGHTS
 
 
-def _recorded(registry: Registry, folder: Path, file: FileEntry) -> bool:
-    """Whether a file was verified, also against the keys that are trusted now, and is unchanged since."""
-    verified = read_record(folder).files.get(file.name)
-    if not is_unchanged(folder / file.name, file, verified):
+def _recorded(registry: Registry, folder: Path, weights: FileEntry) -> bool:
+    """Whether both files were verified, also against the keys that are trusted now, and are unchanged since."""
+    record = read_record(folder)
+    if record is None or not (
+        is_unchanged(folder / WEIGHTS, record.weights) and is_unchanged(folder / CONFIG, record.config)
+    ):
         return False
     keys = {key.fingerprint for key in registry.keys}
-    return file.name != WEIGHTS or not keys or (verified is not None and not keys.isdisjoint(verified.signed_by))
+    return record.weights.sha256 == weights.sha256 and (not keys or not keys.isdisjoint(record.signed_by))
 
 
 def _bring(registry: Registry, entry: Entry, file: FileEntry, folder: Path, advance: Advance) -> None:
-    path = folder / file.name
+    """Verify the weights, downloaded if need be, and write their configuration and the record beside them."""
+    path = folder / WEIGHTS
+    signature = registry.weights_signature(entry)
     signed_by: tuple[str, ...] = ()
+    seen: Verified | None = None
 
-    def accept(part: Path) -> None:
-        nonlocal signed_by
-        if file.name == WEIGHTS:
-            _check_weights(registry, entry, part)
-            signed_by = registry.check_weights(entry, part)
-        else:
-            _check_config(registry, entry, part, folder / WEIGHTS)
+    def accept(found: Path) -> None:
+        nonlocal signed_by, seen
+        seen = as_verified(found, file)
+        where = registry.where(path_of(entry, WEIGHTS))
+        if difference := disagreement(read_header(found, where), entry):
+            raise CheckpointError(f"{where}: {difference}; tell the registry's publisher")
+        signed_by = registry.check_weights(entry, found, signature)
 
     if _holds(path, file):
         accept(path)
     else:
-        told = advance if file.name == WEIGHTS else untold
-        download(registry.sources(entry, file.name), file, path, accept=accept, advance=told)
-    others = read_record(folder).files
-    record(folder, Record(files={**others, file.name: as_verified(path, file, signed_by)}))
+        download(registry.sources(entry, WEIGHTS), file, path, accept=accept, advance=advance)
+    # It is the one in the weights' header, whatever a registry's config.json says: `verify` compares the two.
+    config = dump_json(read_header(path).document)
+    write_once(folder / CONFIG, config)
+    weights = as_verified(path, file)
+    if seen is not None and weights.is_as(seen):  # else it was changed in between, and the next fetch hashes it
+        of_config = as_verified(folder / CONFIG, hash_bytes(config).named(CONFIG))
+        write_record(folder, Record(weights=weights, config=of_config, signed_by=signed_by))
 
 
 def _holds(path: Path, file: FileEntry) -> bool:
     try:
-        return path.stat().st_size == file.size and hash_file(path).is_of(file)
+        before = as_verified(path, file)
+        return before.size == file.size and hash_file(path).is_of(file) and as_verified(path, file) == before
     except OSError:
         return False
-
-
-def _check_weights(registry: Registry, entry: Entry, path: Path) -> None:
-    where = registry.where(path_of(entry, WEIGHTS))
-    if difference := disagreement(read_header(path, where), entry):
-        raise CheckpointError(f"{where}: {difference}; tell the registry's publisher")
-
-
-def _check_config(registry: Registry, entry: Entry, path: Path, weights: Path) -> None:
-    where = registry.where(path_of(entry, CONFIG))
-    if fault := config_fault(path, read_header(weights), where):
-        raise CheckpointError(fault)
 
 
 def _check_age(entry: Entry) -> None:

@@ -7,7 +7,9 @@ signatures, named by what they sign.
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import os
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,22 +27,28 @@ from zoo.errors import (
     RegistryError,
     SignatureError,
     UnreachableError,
+    ZooError,
 )
 from zoo.index import EMPTY, parse_index
-from zoo.storage import check, copy_hashed, hash_bytes, read_up_to, write_once
+from zoo.storage import CHUNK, check, copy_hashed, hash_bytes, write_once
 from zoo.transfer import Source, patiently
 
 if TYPE_CHECKING:
     from zoo.signatures.signing import TrustedKey
 
+log = logging.getLogger("pifa")
+
 # What `Registry.read` takes into memory; weights are copied to disk instead.
 MAX_READ_BYTES = 64 * 2**20
 MAX_SIGNATURE_BYTES = 2**20
 
+SMALL_SECONDS = 300.0
+"""For an index, a signature or a card: whoever is slower holds everybody up."""
+
 INDEX_PAUSES, LONGEST_INDEX_PAUSE = (0.5, 2.0), 10.0
 """Seconds before an index is asked for again, and at most, whatever its server says: it was often seen before."""
 
-BUNDLED = Path(__file__).parent / "registry"
+BUNDLED = Path(__file__).resolve().parent / "registry"
 
 
 def default_registry() -> str:
@@ -115,7 +123,7 @@ class Registry:
         """
         if self.folder is not None:
             return self._index_of(self._backend)
-        old = FolderBackend(str(remembered_folder(self._cache, self.url)))
+        old = FolderBackend(str(self._remembered))
         if self._offline:
             if not (old.folder / INDEX).is_file():
                 raise OfflineError(
@@ -134,8 +142,7 @@ class Registry:
 
     def _index_of(self, backend: Backend) -> Index:
         try:
-            with backend.open(INDEX) as opened:
-                data = read_up_to(opened.stream, MAX_INDEX_BYTES + 1)
+            data = _read(backend, INDEX, MAX_INDEX_BYTES + 1)
         except MissingFileError:
             if self.keys or not self._backend.exists():
                 raise
@@ -143,12 +150,36 @@ class Registry:
         where = backend.where(INDEX)
         index = parse_index(data, where)
         signature = self._check(data, index, where, backend)
-        if self.folder is None and backend is self._backend:
-            remembered = remembered_folder(self._cache, self.url)
+        if backend is self._backend:
             if signature is not None:
-                write_once(remembered / signature[0], signature[1])
-            write_once(remembered / INDEX, data)
+                self._remember(*signature)
+            self._remember(INDEX, data)
         return index
+
+    @property
+    def _remembered(self) -> Path:
+        return remembered_folder(self._cache, self.url)
+
+    def _remember(self, path: str, data: bytes) -> None:
+        """Keep a file of a registry elsewhere, for when that can't be reached; a cache may be one that is only read."""
+        if self.folder is None:
+            try:
+                write_once(self._remembered / path, data)
+            except ZooError as error:
+                log.debug("%s", error)
+
+    def _place(self, path: str) -> Backend:
+        """The registry's own place, to read a file.
+
+        Raises:
+            OfflineError: only over the network, which is not to be used.
+        """
+        if self.folder is None and self._offline:
+            raise OfflineError(
+                f"{self.where(path)}: expected not to need the network, which is not to be used, found that it does; "
+                "run the same command once online"
+            )
+        return self._backend
 
     def _check(self, data: bytes, index: Index, where: str, backend: Backend) -> tuple[str, bytes] | None:
         """Path and content of the index's signature, None where no key is trusted."""
@@ -160,24 +191,40 @@ class Registry:
         sha256, state = hash_bytes(data).sha256, state_file(self._cache, self.url)
         key, found = was_signed_by(sha256, self.keys, state), None
         if key is None:
-            found = read_signature(backend, sha256, self.keys, where)
+            found = read_signature(backend, sha256, self.keys, where, index.signed_by)
             key = check_bytes(INDEX, data, found[1], self.keys, where)
         check_fresh(index, sha256, state, where, dt.datetime.now(dt.UTC), key)
         return found
 
-    def check_weights(self, entry: Entry, path: Path) -> tuple[str, ...]:
-        """Check the signature of an entry's weights, which are at ``path``; the fingerprints of who signed.
+    def weights_signature(self, entry: Entry) -> bytes | None:
+        """The signature of an entry's weights, not checked yet; None where no key is trusted.
 
         Raises:
             SignatureError: there are keys to trust, and none of them signed this file.
-            RegistryError: the registry cannot be read.
+            RegistryError: the registry cannot be read; OfflineError: and is not to be.
         """
         if not self.keys:
+            return None
+        sha256, where = file_of(entry, WEIGHTS).sha256, self.where(path_of(entry, WEIGHTS))
+        try:
+            return read_signature(FolderBackend(str(self._remembered)), sha256, self.keys, where)[1]
+        except SignatureError:
+            place = self._place(path_of(entry, WEIGHTS))
+        found = patiently(lambda: read_signature(place, sha256, self.keys, where), INDEX_PAUSES, LONGEST_INDEX_PAUSE)
+        self._remember(*found)
+        return found[1]
+
+    def check_weights(self, entry: Entry, path: Path, signature: bytes | None) -> tuple[str, ...]:
+        """Check `weights_signature` of the weights at ``path``; the fingerprints of who signed.
+
+        Raises:
+            SignatureError: none of the trusted keys signed this file.
+        """
+        if signature is None:
             return ()
         from zoo.signatures.signing import check_file
 
         where = self.where(path_of(entry, WEIGHTS))
-        signature = read_signature(self._backend, file_of(entry, WEIGHTS).sha256, self.keys, where)[1]
         return (check_file(path, signature, self.keys, where, WEIGHTS).fingerprint,)
 
     def sources(self, entry: Entry, name: str) -> list[Source]:
@@ -210,8 +257,7 @@ class Registry:
             raise RegistryError(
                 f"{where}: expected at most {MAX_READ_BYTES} bytes, found {expected.size}; fetch it to disk"
             )
-        with self.open(path_of(entry, name)) as stream:
-            data = read_up_to(stream, expected.size + 1)
+        data = _read(self._place(path_of(entry, name)), path_of(entry, name), expected.size + 1)
         check(hash_bytes(data), expected, where)
         return data
 
@@ -237,29 +283,60 @@ class Registry:
             RegistryError: no such file, or it lies (by a symbolic link) outside the registry, or any other
                 fault while it is read.
         """
-        with self._backend.open(path) as opened:
+        with self._place(path).open(path) as opened:
             yield opened.stream
 
 
-def read_signature(place: Backend | Writer, sha256: str, keys: Sequence[TrustedKey], where: str) -> tuple[str, bytes]:
+def read_signature(
+    place: Backend | Writer, sha256: str, keys: Sequence[TrustedKey], where: str, likely: Sequence[str] = ()
+) -> tuple[str, bytes]:
     """Path and content, not checked yet, of the signature of some content by one of the keys.
+
+    Args:
+        place: where to look.
+        sha256: of the content.
+        keys: those that are trusted.
+        where: the content's place, for messages.
+        likely: fingerprints of keys to look for first.
 
     Raises:
         SignatureError: there is none.
-        RegistryError: the place cannot be read.
+        UnreachableError: the place cannot be reached.
     """
-    for key in keys:
+    found = "none"
+    for key in sorted(keys, key=lambda key: key.fingerprint not in likely):
         path = signature_path(sha256, key.fingerprint)
         try:
-            with place.open(path) as opened:
-                return path, read_up_to(opened.stream, MAX_SIGNATURE_BYTES + 1)
+            return path, _read(place, path, MAX_SIGNATURE_BYTES + 1)
+        except UnreachableError:
+            raise
         except MissingFileError:
             continue
+        except RegistryError as error:  # where names may not be listed, what is not there is forbidden
+            found = f"none that can be read ({error})"
     names = ", ".join(key.fingerprint[:16] for key in keys)
     raise SignatureError(
-        f"{where}: expected a signature by a key that you trust ({names}), found none; do not use this registry "
+        f"{where}: expected a signature by a key that you trust ({names}), found {found}; do not use this registry "
         "before its publisher explains that (`pifa zoo trust` shows and changes the keys)"
     )
+
+
+def _read(place: Backend | Writer, path: str, max_bytes: int) -> bytes:
+    """A small file, whole or cut off after ``max_bytes``, in bounded time.
+
+    Raises:
+        UnreachableError: it takes too long.
+        RegistryError: it can't be read.
+    """
+    limit, data = time.monotonic() + SMALL_SECONDS, bytearray()
+    with place.open(path) as opened:
+        while len(data) < max_bytes and (chunk := opened.stream.read(min(CHUNK, max_bytes - len(data)))):
+            data += chunk
+            if time.monotonic() > limit:
+                raise UnreachableError(
+                    f"{path}: expected it within {SMALL_SECONDS:g} s, found {len(data)} bytes so far; try again later"
+                )
+    return bytes(data)
 
 
 def path_of(entry: Entry, name: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from zoo.entry import FileEntry
 from zoo.errors import HashError, ZooError
@@ -51,6 +51,25 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def writable(path: Path, mode: str) -> Iterator[BinaryIO]:
+    """A binary file to write to, made where it is not there, and never through a link that others may have laid.
+
+    On a full disk the system may refuse what is left only when it is closed.
+    """
+    with writing(path):
+        file = cast(BinaryIO, open(path, mode, opener=_open_own))  # noqa: SIM115 (a path has no opener)
+    try:
+        yield file
+    finally:
+        with writing(path):
+            file.close()
+
+
+def _open_own(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
 def hash_bytes(data: bytes) -> Digest:
     """The digest of bytes in memory."""
     return Digest(hashlib.sha256(data).hexdigest(), len(data))
@@ -89,9 +108,7 @@ def copy_hashed(source: BinaryIO, target: Path, max_bytes: int) -> Digest:
         ZooError: ``target`` cannot be written (a full disk). Faults of ``source`` are its own.
     """
     digest, size = hashlib.sha256(), 0
-    with writing(target):
-        file = target.open("xb")
-    with file:
+    with writable(target, "xb") as file:
         while size <= max_bytes and (chunk := source.read(min(CHUNK, max_bytes + 1 - size))):
             digest.update(chunk)
             with writing(target):

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Protocol, TypeVar
 
 from zoo.backends.base import Backend
 from zoo.errors import HashError, RegistryError, UnreachableError, ZooError
-from zoo.storage import CHUNK, flush, sync_folder, writing
+from zoo.storage import CHUNK, flush, sync_folder, writable, writing
 
 log = logging.getLogger("pifa")
 
@@ -66,7 +66,7 @@ class Wanted(Protocol):
     def size(self) -> int | None: ...
 
 
-def patiently(work: Callable[[], T], pauses: Sequence[float], longest: float) -> T:
+def patiently(work: Callable[[], T], pauses: Sequence[float] = PAUSES, longest: float = math.inf) -> T:
     """Do something that may fail for a while, and again after each pause; none is longer than ``longest`` seconds.
 
     Raises:
@@ -125,10 +125,12 @@ def download(
                     log.warning("%s; taken from %s instead", fault, source.where)
                 try:
                     accept(part)
-                except BaseException:
+                except ZooError:
                     part.unlink(missing_ok=True)
                     raise
                 with writing(target):
+                    with part.open("rb+") as file:
+                        flush(file)  # here, since a process that was killed may have written the last of it
                     part.replace(target)
                     sync_folder(target.parent)
                 return
@@ -145,13 +147,14 @@ def _bring(source: Source, wanted: Wanted, part: Path, advance: Advance) -> None
 
     Raises:
         UnreachableError: it broke off; the part has what came.
-        HashError: the source has another file; there is no part any more.
+        HashError: the source has another file; there is no part any more, unless the source's own word of the size was
+            enough: what came from others is then as good as it was.
     """
     resumed = _size(part) > 0
     try:
         _go_on(source, wanted, part, advance)
     except HashError:
-        if not resumed:
+        if not resumed or part.exists():
             raise
         # What an earlier run or another source began may be at fault: once more from the beginning.
         _go_on(source, wanted, part, advance)
@@ -167,7 +170,7 @@ def _go_on(source: Source, wanted: Wanted, part: Path, advance: Advance) -> None
         with source.backend.open(source.path, start) as opened:
             size = opened.size if wanted.size is None else wanted.size
             if opened.size not in (None, size):
-                raise _other_file(part, source, f"{size} bytes", f"{opened.size}")
+                raise _hash_error(source, f"{size} bytes", f"{opened.size}")
             if opened.start != start:
                 digest, start = hashlib.sha256(), 0
             came = _receive(opened.stream, most, part, digest, start, advance)
@@ -186,7 +189,7 @@ def _go_on(source: Source, wanted: Wanted, part: Path, advance: Advance) -> None
 def _read_part(part: Path, most: int, digest: Any) -> int:
     """Hash what is there of the file; returns its bytes, 0 where it is too much."""
     with writing(part):
-        if _size(part) > most:
+        if part.is_symlink() or _size(part) > most:
             part.unlink()
         if not part.exists():
             return 0
@@ -199,9 +202,7 @@ def _read_part(part: Path, most: int, digest: Any) -> int:
 def _receive(stream: BinaryIO, most: int, part: Path, digest: Any, start: int, advance: Advance) -> int:
     """Append the stream to the part's first ``start`` bytes; returns the bytes there, at most one too many."""
     came = start
-    with writing(part):
-        file = part.open("r+b" if part.exists() else "x+b")
-    with file:
+    with writable(part, "r+b") as file:
         with writing(part):
             file.truncate(start)
             file.seek(start)
@@ -211,8 +212,6 @@ def _receive(stream: BinaryIO, most: int, part: Path, digest: Any, start: int, a
                 file.write(chunk)
             came += len(chunk)
             advance(came, most)
-        with writing(part):
-            flush(file)
     return came
 
 
@@ -224,6 +223,10 @@ def _going_on(error: UnreachableError, part: Path) -> UnreachableError:
 
 def _other_file(part: Path, source: Source, expected: str, found: str) -> HashError:
     part.unlink(missing_ok=True)
+    return _hash_error(source, expected, found)
+
+
+def _hash_error(source: Source, expected: str, found: str) -> HashError:
     return HashError(
         f"{source.where}: expected {expected}, found {found}; it is damaged or was replaced, or something on the way "
         "changes it: tell its publisher, or get it elsewhere"

@@ -109,7 +109,7 @@ def _content(registry: Registry, entry: Entry, folder: Path) -> list[Problem]:
         return [Problem(entry.label, WEIGHTS, str(error))]
     found: list[Problem] = []
     try:
-        registry.check_weights(entry, folder / WEIGHTS)
+        registry.check_weights(entry, folder / WEIGHTS, registry.weights_signature(entry))
     except ZooError as error:
         found.append(Problem(entry.label, WEIGHTS, str(error)))
     if difference := disagreement(header, entry):

@@ -187,9 +187,8 @@ def sign(adopt: bool, **options: Any) -> None:
     if options["key"] is None:
         raise click.UsageError("missing --sign KEY")
     index = run_sign(adopt=adopt, **options)
-    click.echo(
-        f"{shown_address(options['registry'])}: signed {len(index.entries)} versions; holds until {index.expires:%Y-%m-%d}"
-    )
+    where = shown_address(options["registry"])
+    click.echo(f"{where}: signed {len(index.entries)} versions; holds until {index.expires:%Y-%m-%d}")
     click.echo(upload_help(options["staging"], options["registry"]), nl=False, err=True)
 
 

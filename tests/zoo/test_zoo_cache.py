@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from filelock import FileLock
 
 import zoo
+from zoo.signatures.keys import TrustedKey
 
 Make = Callable[..., Path]
 fetch_module = sys.modules["zoo.fetch"]
@@ -31,7 +33,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_what_was_verified_and_is_unchanged_is_not_hashed_again(published: Path, hashed: list[str]) -> None:
     cached = zoo.fetch("face", published)
-    record = json.loads((cached.parent / "verified.json").read_text())["files"]["weights.safetensors"]
+    record = json.loads((cached.parent / "verified.json").read_text())["weights"]
     assert (record["size"], record["mtime_ns"]) == (cached.stat().st_size, cached.stat().st_mtime_ns)
     assert zoo.fetch("face", published) == cached
     assert hashed == []
@@ -60,7 +62,7 @@ def test_a_damaged_record_records_nothing(published: Path, hashed: list[str], re
     cached = zoo.fetch("face", published)
     (cached.parent / "verified.json").write_bytes(record)
     zoo.fetch("face", published)
-    assert hashed == ["weights.safetensors", "config.json"]
+    assert hashed == ["weights.safetensors"]
 
 
 def test_prune_takes_what_nobody_needs(published: Path, checkpoint: Make) -> None:
@@ -132,3 +134,48 @@ def test_what_a_folder_leaves_to_its_mirrors_is_named_offline(published: Path, c
         zoo.OfflineError, match=rf"b@1\.0\.0: expected weights.safetensors \({entry.files[0].size} bytes\)"
     ):
         zoo.fetch("b", published, offline=True)
+
+
+def test_a_link_in_the_place_of_a_part_is_not_written_through(published: Path, tmp_path: Path) -> None:
+    entry = zoo.Registry(published).index().entries[0]
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    folder = zoo.cache_folder() / "zoo" / entry.files[0].sha256
+    folder.mkdir(parents=True)
+    (folder / f".weights.safetensors.{entry.files[0].sha256[:16]}.part").symlink_to(victim)
+    assert zoo.fetch("face", published).is_file()
+    assert victim.read_text() == "mine"
+
+
+def test_what_changes_while_it_is_hashed_is_not_recorded(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cached = zoo.fetch("face", published)
+    good = cached.read_bytes()
+    (cached.parent / "verified.json").unlink()
+    hash_file = fetch_module.hash_file
+
+    def overtaken(path: Path) -> object:
+        found = hash_file(path)
+        path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fetch_module, "hash_file", overtaken)
+        assert zoo.fetch("face", published).read_bytes() == good  # fetched anew
+    assert zoo.fetch("face", published).read_bytes() == good
+
+
+def test_the_program_behind_a_link_trusts_its_own_registry(tmp_path: Path, trusted_key: TrustedKey) -> None:
+    (tmp_path / "program").mkdir()
+    (tmp_path / "program" / "zoo").symlink_to(Path(zoo.__file__).parent)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "program"), "PIFA_TRUST": trusted_key.where}
+    environment.pop("PIFA_REGISTRY", None)
+    code = "import zoo; print(zoo.__file__); zoo.Registry().index()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert str(tmp_path) in done.stdout
+
+
+def test_readers_faults_are_not_the_registrys(published: Path) -> None:
+    with pytest.raises(OSError, match="no room") as caught, zoo.Registry(published).open("index.json"):
+        raise OSError("no room")
+    assert not isinstance(caught.value, zoo.ZooError)

@@ -220,6 +220,16 @@ def test_another_registry(other: str) -> None:
     assert same_place(other) != URL
 
 
+def test_spellings_of_one_address() -> None:
+    assert same_place("https://example.org./%7Ezoo/a%2fb") == same_place("https://EXAMPLE.org/~zoo/a%2Fb")
+    assert same_place("https://example.org/a%2Fb") != same_place("https://example.org/a/b")
+
+
+def test_a_key_for_https_is_asked_for_over_http_too(tmp_path: Path, ours: Path) -> None:
+    trust(ours, URL, tmp_path)
+    assert len(trusted_keys("http://example.org/zoo", tmp_path)) == 1
+
+
 def test_folders(tmp_path: Path, ours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "real folder").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real folder")
@@ -234,7 +244,8 @@ def test_folders(tmp_path: Path, ours: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_other_stores() -> None:
     assert same_place("s3://bucket/a/b/") == "s3://bucket/a/b"
     assert same_place("s3://bucket") == same_place("s3://bucket/") != same_place("s3://bucket/a")
-    assert same_place("hf://owner/repo") == "hf://owner/repo"
+    assert same_place("hf://owner/repo") == same_place("hf://owner/repo@main/") == "hf://owner/repo"
+    assert same_place("hf://owner/repo@main/zoo") == "hf://owner/repo/zoo" != same_place("hf://owner/repo@v1/zoo")
     assert same_place("https://[::1]:8000/") == "https://[::1]:8000"
 
 

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, cast
 
 from zoo.backends.base import Opened
 from zoo.entry import CONFIG, INDEX, MAX_INDEX_BYTES, FileEntry
-from zoo.errors import MissingFileError, PublishError, RegistryError, UnreachableError, ZooError
+from zoo.errors import MissingFileError, PublishError, RegistryError, UnreachableError, ZooError, safe_line
 from zoo.storage import hash_stream, read_up_to
 from zoo.transfer import patiently
 
@@ -264,5 +264,4 @@ class _Body:
 
 
 def _line(error: BaseException) -> str:
-    text = str(error).partition("\n")[0]
-    return "".join(c if c.isprintable() else "?" for c in text)[:200] or type(error).__name__
+    return safe_line(str(error).partition("\n")[0]) or type(error).__name__

@@ -7,11 +7,12 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, cast
 from urllib.parse import urlsplit
 
 from zoo.backends.base import Opened
 from zoo.entry import INDEX, MAX_INDEX_BYTES, FileEntry
-from zoo.errors import MissingFileError, PublishError, RegistryError, ZooError
+from zoo.errors import MissingFileError, PublishError, RegistryError
 from zoo.storage import (
     hash_bytes,
     hash_file,
@@ -59,18 +60,13 @@ class FolderBackend:
     def open(self, path: str, start: int = 0) -> Iterator[Opened]:
         """See `Backend.open`; nothing outside the folder is opened, whatever links it has."""
         where = self.where(path)
-        try:
-            with _inside(self.folder, path).open("rb") as stream:
+        with _plain_errors(where):
+            stream = _inside(self.folder, path).open("rb")
+        with stream:
+            with _plain_errors(where):
                 stream.seek(start)
-                yield Opened(stream, start, os.fstat(stream.fileno()).st_size)
-        except FileNotFoundError as error:
-            raise MissingFileError(
-                f"{where}: expected a file, found none; correct --registry, or tell the registry's publisher"
-            ) from error
-        except ZooError:
-            raise
-        except OSError as error:
-            raise RegistryError(f"{where}: expected a readable file, found {error.strerror or error}") from error
+                size = os.fstat(stream.fileno()).st_size
+            yield Opened(cast(BinaryIO, _File(stream, where)), start, size)
 
     def prepare(self) -> None:
         with writing(self.folder):
@@ -138,6 +134,31 @@ class FolderBackend:
                 temporary.replace(self.folder / INDEX)
                 sync_folder(self.folder)
         return True
+
+
+class _File:
+    """A file while it is read; only its own faults are the registry's, not those of who reads."""
+
+    def __init__(self, stream: BinaryIO, where: str) -> None:
+        self._stream, self._where = stream, where
+
+    def read(self, size: int = -1) -> bytes:
+        with _plain_errors(self._where):
+            return self._stream.read(size)
+
+
+@contextmanager
+def _plain_errors(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MissingFileError(
+            f"{where}: expected a file, found none; correct --registry, or tell the registry's publisher"
+        ) from error
+    except OSError as error:
+        raise RegistryError(
+            f"{where}: expected a readable file, found {error.strerror or error}; correct --registry, or its rights"
+        ) from error
 
 
 def _path_of(url: str) -> Path:

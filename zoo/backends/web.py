@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import urljoin, urlsplit
 
 from zoo.backends.base import Opened
-from zoo.errors import MissingFileError, RegistryError, UnreachableError
+from zoo.errors import MissingFileError, RegistryError, UnreachableError, safe_line
 
 if TYPE_CHECKING:
     import requests
@@ -261,8 +261,3 @@ def _reason(error: BaseException) -> str:
         error = inner
     text = safe_line(str(error))
     return re.sub(r"^<[^>]*>: ", "", text) or type(error).__name__
-
-
-def safe_line(text: str) -> str:
-    """What a server says, as a line that a terminal can show."""
-    return "".join(c if c.isprintable() else "?" for c in text)[:200]

@@ -5,6 +5,7 @@ A client with a trusted key for a registry takes from it only what is signed by 
 
 import os
 import posixpath
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,10 +63,10 @@ def trusted_keys(registry: str, cache: Path) -> tuple[TrustedKey, ...]:
         ZooError: a key that ``PIFA_TRUST`` names or the record is at fault, or the packages of ``pifa[sign]`` are not
             installed. No fault means "no keys".
     """
-    place = same_place(registry)
+    place = _who(same_place(registry))
     named = [path for path in os.environ.get(PUBLIC_KEYS, "").split(os.pathsep) if path]
     keys = [_named(Path(path)) for path in named]
-    keys += [one.key for one in trusted(cache) if one.registry in (None, place)]
+    keys += [one.key for one in trusted(cache) if one.registry is None or _who(one.registry) == place]
     found: dict[str, TrustedKey] = {}
     for key in keys:
         found.setdefault(key.fingerprint, key)
@@ -145,9 +146,10 @@ def distrust(prefix: str, cache: Path) -> tuple[Trusted, ...]:
 
 
 def same_place(registry: str) -> str:
-    """An address in one form, to compare: what differs in a slash at the end or the case of a host is the same.
+    """An address in one form, to compare: what differs in the way it is written alone is the same.
 
-    A folder becomes its real absolute path; a user name and password in a URL are dropped.
+    That is a slash at the end, the case of a host and a dot behind it, ``%7E`` for ``~``, a port that goes without
+    saying, and ``@main`` of a hub. A folder becomes its real absolute path; a user name and password are dropped.
     """
     if registry[:5].lower() == "file:":
         from urllib.request import url2pathname  # brings the whole of http and ssl
@@ -160,10 +162,26 @@ def same_place(registry: str) -> str:
         host, port = parts.hostname or "", parts.port
     except ValueError as error:
         raise ZooError(f"registry {registry!r}: expected an address, found none ({error}); correct it") from error
+    if parts.scheme == "hf":  # an owner, not a host: https://hub/owner/repo
+        owner, path = registry[len("hf://") :].partition("/")[::2]
+        name, _, rest = path.strip("/").partition("/")
+        return "hf://" + posixpath.normpath("/".join((owner, name.removesuffix("@main"), rest))).strip("/")
+    host = host.rstrip(".")
     at = f"[{host}]" if ":" in host else host
     at += "" if port in (None, _PORTS.get(parts.scheme)) else f":{port}"
-    path = posixpath.normpath("/" + parts.path.strip("/"))
+    path = posixpath.normpath("/" + re.sub(r"%[0-9A-Fa-f]{2}", _plain, parts.path).strip("/"))
     return urlunsplit((parts.scheme, at, "" if path == "/" else path, parts.query, ""))
+
+
+def _plain(escape: re.Match[str]) -> str:
+    """What an escape stands for, where that needs none (RFC 3986, unreserved); else the escape in one form."""
+    character = chr(int(escape[0][1:], 16))
+    return character if re.fullmatch(r"[A-Za-z0-9._~-]", character) else escape[0].upper()
+
+
+def _who(place: str) -> str:
+    """A place as keys are trusted for it: http is no other registry than https."""
+    return re.sub(r"^http:", "https:", place)
 
 
 def _checked(record: _Record, where: str, cure: str) -> Trusted:
