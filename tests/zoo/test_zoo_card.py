@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 import zoo
 from zoo.pages.page import MAX_CARD_BYTES, make_page, section
 from zoo.pages.rendering import markdown_html
-from zoo.pages.texts import is_link, markdown, number, plain, size
+from zoo.pages.texts import is_link, markdown, number, size
+from zoo.plain import plain
 
 Make = Callable[..., Path]
 
