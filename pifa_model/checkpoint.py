@@ -105,7 +105,7 @@ def read_header(path: Path) -> Header:
         raise CheckpointError(f"{path}: a safetensors file, but not a PIFA checkpoint (no {FORMAT} header)")
     if document.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(
-            f"{path}: format version {document.get('format_version')!r}; this program reads {FORMAT_VERSION}"
+            f"{path}: format version {_shown(document.get('format_version'))}; this program reads {FORMAT_VERSION}"
         )
     try:
         return Header.model_validate(document)
@@ -140,6 +140,8 @@ def load_checkpoint(path: Path, model: MorphableModel, device: str | torch.devic
             expected = Network(header.network, model, header.input_size, points).state_dict()
     except PifaError as error:
         raise CheckpointError(f"{path}: {_shown(error)}") from error
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:  # what torch makes of absurd sizes
+        raise CheckpointError(f"{path}: header describes a network that can't be built ({_shown(error)})") from error
     with safe_open(path, framework="pt") as file:
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         _check_described(path, slices, expected, model)
@@ -193,4 +195,4 @@ def _shown(text: object) -> str:
 
 def _few(names: list[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{names[:3]}{more}" if names else "none"
+    return f"{[_shown(name) for name in names[:3]]}{more}" if names else "none"

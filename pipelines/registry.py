@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -11,6 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import zoo
+from zoo.addresses import shown_address
+from zoo.entry import MAX_FILE_BYTES
+from zoo.storage import copy_hashed, temporary_path, writing
 
 if TYPE_CHECKING:
     from pifa_model.config import NetworkConfig
@@ -45,16 +47,30 @@ def run_get(reference: str, registry: str | None, out: Path | None, *, offline: 
     """Fetch a checkpoint; with ``out`` also copy its weights there.
 
     Raises:
-        ZooError: see `run_fetch`.
+        ZooError: see `run_fetch`; ``out`` is a folder, or cannot be written.
     """
+    if out is not None and out.is_dir():
+        raise zoo.ZooError(f"{out}: expected the name of a file to write, found a folder; give --out FOLDER/FILE")
     cached = run_fetch(reference, registry, offline=offline)
     if out is None:
         return cached
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.partial")
-    shutil.copyfile(cached, temporary)
-    temporary.replace(out)
+    with writing(out.parent):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_path(out.parent, ".pifa-get-") as temporary:
+        with cached.open("rb") as stream:
+            copy_hashed(stream, temporary, MAX_FILE_BYTES)
+        with writing(out):
+            temporary.replace(out)
     return out
+
+
+def run_verify(reference: str | None, registry: str | None) -> tuple[list[zoo.Problem], bool]:
+    """Check a registry's files; what is wrong, and whether its signatures were checked, too.
+
+    Raises:
+        ZooError: its index can't be read or is not to be trusted, or has no such entry.
+    """
+    return zoo.verify(reference, registry), bool(zoo.Registry(registry).keys)
 
 
 def run_publish(
@@ -114,7 +130,6 @@ def run_publish(
             licence=licence,
             limits=limits,
             source_commit=header.training.get("source_commit"),
-            min_pifa=header.pifa_version if header.pifa_version[0].isdigit() else None,
             morphable_where=model.source or None,
             mirrors=mirrors,
             staging=staging,
@@ -176,7 +191,7 @@ def change_trust(public: Path | None, registry: str | None, remove: str | None) 
         zoo.trust(public, registry, cache)
     if remove is not None:
         zoo.distrust(remove, cache)
-    return [f"{one.key.fingerprint}  {one.registry or 'every registry'}" for one in zoo.trusted(cache)]
+    return [f"{one.key.fingerprint}  {shown_address(one.registry or 'every registry')}" for one in zoo.trusted(cache)]
 
 
 def upload_help(staging: Path | None, registry: str) -> str:
@@ -186,7 +201,7 @@ def upload_help(staging: Path | None, registry: str) -> str:
     # Signatures are no version's files: a damaged one is replaced.
     signatures = f"  rsync -a --exclude '.*' {staging}/signatures HOST:FOLDER/\n"
     return (
-        f"{staging}: holds what is new; copy it to {registry}, the index last:\n"
+        f"{staging}: holds what is new; copy it to {shown_address(registry)}, the index last:\n"
         f"  rsync -a --ignore-existing --exclude index.json --exclude '.*' {staging}/ HOST:FOLDER/\n"
         f"{signatures if (staging / 'signatures').is_dir() else ''}"
         f"  rsync -a {staging}/index.json HOST:FOLDER/index.json\n"

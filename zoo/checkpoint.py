@@ -13,7 +13,8 @@ from safetensors import SafetensorError, safe_open
 
 from zoo.documents import Document, load_json, parse
 from zoo.entry import Entry, Text
-from zoo.errors import CheckpointError, safe_line
+from zoo.errors import CheckpointError
+from zoo.plain import plain
 
 # Real configurations have a few kilobytes; as a file they are indented, hence larger.
 MAX_CONFIG_CHARS = 4 * 2**20
@@ -81,7 +82,8 @@ def read_header(path: Path, where: str | None = None) -> Header:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{where}: expected a safetensors file, found something else ({safe_line(str(error))}); {cure}"
+            # The library quotes the header's own words.
+            f"{where}: expected a safetensors file, found something else ({plain(str(error), 200)}); {cure}"
         ) from error
     if "pifa" not in metadata:
         raise CheckpointError(f"{where}: expected the metadata key 'pifa', found {len(metadata)} other keys; {cure}")

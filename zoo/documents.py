@@ -1,17 +1,25 @@
 """Strict JSON from outside, and pydantic's complaints in this project's words."""
 
 import json
+import math
 import re
+from collections.abc import Sequence
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from zoo.errors import ZooError
+from zoo.plain import plain
 
 Model = TypeVar("Model", bound=BaseModel)
 
 _SHOWN_PROBLEMS = 4
+_LONGEST = 100
+"""Characters of a field's place that are shown: its keys are the document's."""
 _CURE = "get it anew, or tell its author"
+
+_DIGITS = 308
+"""Of a whole number that a double holds, too."""
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 # How such a character can stand in UTF-8: raw, or as an escape. Only where one may does every text of a document is
@@ -27,7 +35,8 @@ class Document(BaseModel):
 
 
 def load_json(data: bytes | str, where: str, error: type[ZooError] = ZooError) -> JsonValue:
-    """Parse JSON as the standard has it: no NaN, no repeated keys, no control characters in text.
+    """Parse JSON as the standard has it: no NaN, no number beyond a double's range, no repeated keys, no control
+    characters in text.
 
     Control characters (other than tab and newline) are refused because texts from a registry are printed on
     terminals, which obey them. ``where`` names the source in messages.
@@ -38,7 +47,9 @@ def load_json(data: bytes | str, where: str, error: type[ZooError] = ZooError) -
     try:
         raw = data if isinstance(data, bytes) else data.encode("utf-8")
         text = raw.decode("utf-8")
-        found: JsonValue = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
+        found: JsonValue = json.loads(
+            text, parse_constant=_refuse_constant, parse_float=_float, parse_int=_int, object_pairs_hook=_object
+        )
         if b"\x7f" in raw or _RAW.search(raw) or _ESCAPE.search(raw):
             _refuse_control(found)
         return found
@@ -77,13 +88,30 @@ def validated(model: type[Model], data: bytes | str, where: str, error: type[Zoo
 def explain(problem: ValidationError) -> str:
     """The first few faults of a document, fields but no values, on one line."""
     faults = problem.errors(include_url=False, include_input=False, include_context=False)
-    lines = [f"{'.'.join(map(str, fault['loc'])) or 'document'}: {fault['msg']}" for fault in faults]
-    more = f"; and {len(lines) - _SHOWN_PROBLEMS} more" if len(lines) > _SHOWN_PROBLEMS else ""
-    return "; ".join(lines[:_SHOWN_PROBLEMS]) + more
+    lines = [f"{_place(fault['loc'])}: {fault['msg']}" for fault in faults[:_SHOWN_PROBLEMS]]
+    more = f"; and {len(faults) - _SHOWN_PROBLEMS} more" if len(faults) > _SHOWN_PROBLEMS else ""
+    return "; ".join(lines) + more
+
+
+def _place(keys: Sequence[int | str]) -> str:
+    return plain(".".join(map(str, keys)), _LONGEST) or "document"
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON; write null for a number that does not exist")
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"the number {plain(text, 20)} is too large")
+    return number
+
+
+def _int(text: str) -> int:
+    if len(text) > _DIGITS:
+        raise ValueError(f"the number {plain(text, 20)} is too large")
+    return int(text)
 
 
 def _object(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:

@@ -4,6 +4,7 @@ import datetime as dt
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     ConfigDict,
     Field,
@@ -36,10 +37,22 @@ NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,63}"
 # Nine digits a part keep a hostile version from being a huge number.
 VERSION_PATTERN = r"(?:0|[1-9][0-9]{0,8})(?:\.(?:0|[1-9][0-9]{0,8})){2}"
 
-Name = Annotated[str, StringConstraints(pattern=rf"^{NAME_PATTERN}$")]
+# What Windows takes for a device, whatever follows a dot.
+_DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
+
+
+def _possible(name: str) -> str:
+    if name.endswith("."):
+        raise ValueError("expected a name that can be one on Windows too, found one that ends in a dot")
+    if (stem := name.partition(".")[0].lower()) in _DEVICES:
+        raise ValueError(f"expected a name that can be one on Windows too, found {stem}, a device there")
+    return name
+
+
+Name = Annotated[str, StringConstraints(pattern=rf"^{NAME_PATTERN}$"), AfterValidator(_possible)]
 Version = Annotated[str, StringConstraints(pattern=rf"^{VERSION_PATTERN}$")]
 # No slash, no leading dot: a file name can name nothing outside its version's folder.
-FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$"), AfterValidator(_possible)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 # One line of text that is safe to print on a terminal.
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
@@ -133,13 +146,13 @@ class Entry(Document):
     input_size: int = Field(ge=1, le=65536)
     boxes: Text
     grow: float = Field(gt=0)
-    training_data: tuple[Text, ...]
-    metrics: tuple[Metric, ...] = ()
+    training_data: tuple[Text, ...] = Field(max_length=256)
+    metrics: tuple[Metric, ...] = Field(default=(), max_length=64)
     licence: Text | None = None
     source_commit: Text | None = None
     min_pifa: Version | None = None
     mirrors: tuple[Mirror, ...] = Field(default=(), max_length=16)
-    pictures: tuple[Picture, ...] = ()
+    pictures: tuple[Picture, ...] = Field(default=(), max_length=32)
     yanked: Text | None = None
 
     @model_validator(mode="after")
@@ -153,6 +166,8 @@ class Entry(Document):
             raise ValueError(f"name: {self.name} is the registry's own")
         if unlisted := {picture.file for picture in self.pictures} - names:
             raise ValueError(f"pictures: {', '.join(sorted(unlisted))} not among the files")
+        if len({picture.file for picture in self.pictures}) != len(self.pictures):
+            raise ValueError("pictures: one file is listed twice")
         return self
 
     @property

@@ -1,11 +1,6 @@
 """What can go wrong in the zoo; every message says file or argument, expected, found, what to do."""
 
 
-def safe_line(text: str) -> str:
-    """What somebody else says, as a line that a terminal can show."""
-    return "".join(c if c.isprintable() else "?" for c in text)[:200]
-
-
 class ZooError(ValueError):
     """Any fault of a registry, an entry, a checkpoint or an argument; the base of all the others."""
 

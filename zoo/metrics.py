@@ -15,7 +15,7 @@ def read_metric(path: Path, weights: FileEntry) -> Metric:
 
     Raises:
         PublishError: no such file, not such an object (``faces``, ``normaliser`` and a finite ``nme`` must be
-            there), or the numbers are of another checkpoint.
+            there), or the numbers are of another checkpoint, or do not say of which.
     """
     cure = "give the file that `pifa eval --json` wrote for these weights"
     try:
@@ -26,9 +26,10 @@ def read_metric(path: Path, weights: FileEntry) -> Metric:
     if len(data) > MAX_METRIC_BYTES:
         raise PublishError(f"{path}: expected at most {MAX_METRIC_BYTES} bytes, found more; {cure}")
     metric = parse(Metric, data, str(path), PublishError)
-    if metric.checkpoint_sha256 not in (None, weights.sha256):
+    if metric.checkpoint_sha256 != weights.sha256:
+        found = "no checkpoint_sha256" if metric.checkpoint_sha256 is None else f"those of {metric.checkpoint_sha256}"
         raise PublishError(
-            f"{path}: expected numbers of the weights with SHA-256 {weights.sha256}, "
-            f"found numbers of {metric.checkpoint_sha256}; evaluate the file that you publish"
+            f"{path}: expected numbers of the weights with SHA-256 {weights.sha256}, found {found}; "
+            "evaluate the file that you publish"
         )
     return metric

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from zoo.cache import LOCK, RECORD, USED, cache_folder
 from zoo.entry import CONFIG, WEIGHTS
+from zoo.errors import ZooError
 from zoo.storage import writing
 
 UNUSED_DAYS = 90.0
@@ -40,10 +41,12 @@ def prune(
         dry_run: remove nothing.
 
     Raises:
-        ZooError: something cannot be removed.
+        ZooError: ``days`` is negative or no number, or something cannot be removed.
     """
     from filelock import FileLock, Timeout
 
+    if not days >= 0:
+        raise ZooError(f"days: expected a number from 0 up, found {days}; give such a number")
     home = cache_folder(cache) / "zoo"
     found: list[Pruned] = []
     for folder in sorted(home.iterdir()) if home.is_dir() else []:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from zoo.addresses import shown_address
 from zoo.backends import open_writer
 from zoo.checkpoint import Header, read_header
 from zoo.documents import dump_json, explain
@@ -169,6 +170,6 @@ def _entry(facts: dict[str, object]) -> Entry:
 def _refuse_published(index: Index, name: str, version: str, url: str) -> None:
     if index.get(name, version) is not None:
         raise PublishError(
-            f"{name}@{version}: expected a new version, found it published in {url}; "
+            f"{name}@{version}: expected a new version, found it published in {shown_address(url)}; "
             "a published version never changes: raise the version"
         )

@@ -2,19 +2,23 @@
 
 import os
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from zoo.checkpoint import config_fault, disagreement, read_header
-from zoo.entry import CONFIG, WEIGHTS, Entry
-from zoo.errors import ZooError
+from zoo.entry import CONFIG, INDEX, MAX_INDEX_BYTES, WEIGHTS, Entry, signature_path
+from zoo.errors import MissingFileError, ZooError
+from zoo.index import parse_index
 from zoo.reference import matching
-from zoo.registry import Registry, path_of
+from zoo.registry import Registry, file_of, path_of
+from zoo.storage import hash_bytes, read_up_to
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault: the entry as ``NAME@VERSION``, the file's name, and a message that says what to do."""
+    """One fault: the entry as ``NAME@VERSION`` (or ``index``), the file's name, and a message that says what to do."""
 
     entry: str
     file: str
@@ -27,31 +31,80 @@ class Problem:
 def verify(ref: str | None = None, registry_url: str | os.PathLike[str] | None = None) -> list[Problem]:
     """Check every file of every entry that ``ref`` means (all where it is None), yanked ones too.
 
+    Signatures are checked where a key is trusted for the registry; elsewhere those that its index speaks of must at
+    least be there.
+
     Returns:
         The problems in the index's order; empty where everything is as promised.
 
     Raises:
         UnknownEntryError: nothing in the registry matches ``ref``.
         RegistryError: the index itself cannot be read or is at fault.
+        ZooError: there is no folder for temporary files.
     """
     registry = Registry(registry_url)
     index = registry.index()
+    signed_by: tuple[str, ...] = ()
+    found: list[Problem] = []
+    if index.signed_by and not registry.keys:
+        with registry.open(INDEX) as stream:
+            data = read_up_to(stream, MAX_INDEX_BYTES + 1)
+        index = parse_index(data, registry.where(INDEX))  # it may be a later one
+        signed_by = index.signed_by
+        found += _signatures(registry, "index", INDEX, hash_bytes(data).sha256, registry.where(INDEX), signed_by)
     entries = list(index.entries) if ref is None else matching(index, ref)
-    return [problem for entry in entries for problem in problems_of(registry, entry)]
+    for entry in entries:
+        found += problems_of(registry, entry)
+        sha256, where = file_of(entry, WEIGHTS).sha256, registry.where(path_of(entry, WEIGHTS))
+        found += _signatures(registry, entry.label, WEIGHTS, sha256, where, signed_by)
+    return found
 
 
 def problems_of(registry: Registry, entry: Entry) -> list[Problem]:
     """What is wrong with an entry and its files."""
     found: list[Problem] = []
-    with tempfile.TemporaryDirectory(prefix="pifa-verify-") as folder:
+    with temporary_folder() as folder:
         for file in entry.files:
             try:
-                registry.copy(entry, file.name, Path(folder) / file.name)
+                registry.copy(entry, file.name, folder / file.name)
             except ZooError as error:
                 found.append(Problem(entry.label, file.name, str(error)))
         if {WEIGHTS, CONFIG}.isdisjoint(problem.file for problem in found):
-            found += _content(registry, entry, Path(folder))
+            found += _content(registry, entry, folder)
     return found
+
+
+def _signatures(
+    registry: Registry, label: str, file: str, sha256: str, where: str, keys: Sequence[str]
+) -> Iterator[Problem]:
+    """Which signatures by the keys with these fingerprints are missing, of the content with that hash."""
+    for key in keys:
+        try:
+            with registry.open(signature_path(sha256, key)):
+                pass
+        except MissingFileError:
+            message = f"{where}: expected a signature by {key[:16]}, which signed the index, found none"
+            yield Problem(label, file, f"{message}; have it signed by `pifa zoo sign` with that key")
+        except ZooError as error:
+            yield Problem(label, file, str(error))
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for copies to check, removed at the end.
+
+    Raises:
+        ZooError: it can't be made.
+    """
+    try:
+        made = tempfile.TemporaryDirectory(prefix="pifa-verify-")
+    except OSError as error:
+        raise ZooError(
+            f"TMPDIR: expected a folder for temporary files, found {error.strerror or error}; "
+            "name one that you may write"
+        ) from error
+    with made as folder:
+        yield Path(folder)
 
 
 def _content(registry: Registry, entry: Entry, folder: Path) -> list[Problem]:

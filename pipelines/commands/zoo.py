@@ -39,17 +39,20 @@ def list_(registry: str | None, offline: bool, as_json: bool) -> None:
       pifa zoo list --registry https://example.org/zoo
     """
     from pipelines.registry import index_of
+    from zoo.addresses import shown_address
+    from zoo.plain import plain
 
     source, index = index_of(registry, offline)
     if as_json:
         print_json(index.model_dump(mode="json"))
         return
     if not index.entries:
-        click.echo(f"{source.url}: no checkpoints yet")
+        click.echo(f"{shown_address(source.url)}: no checkpoints yet")
     for entry in index.entries:
-        nme = f"NME {entry.metrics[0].nme:.2f} % ({entry.metrics[0].normaliser})" if entry.metrics else "not measured"
-        yanked = f"  yanked: {entry.yanked}" if entry.yanked else ""
-        click.echo(f"{entry.label:28} {entry.scheme:8} {entry.morphable.name:8} {nme}{yanked}")
+        measured = entry.metrics[0] if entry.metrics else None
+        nme = f"NME {measured.nme:.2f} % ({plain(measured.normaliser)})" if measured else "not measured"
+        yanked = f"  yanked: {plain(entry.yanked)}" if entry.yanked else ""
+        click.echo(f"{entry.label:28} {plain(entry.scheme):8} {plain(entry.morphable.name):8} {nme}{yanked}")
 
 
 @click.command()
@@ -66,13 +69,14 @@ def show(reference: str, registry: str | None, offline: bool, as_json: bool) -> 
     """
     import zoo
     from pipelines.registry import index_of
+    from zoo.pages.page import card_text
 
     source, index = index_of(registry, offline)
     entry = zoo.resolve(index, reference)
     if as_json:
         print_json(entry.model_dump(mode="json"))
     else:
-        click.echo(source.read(entry, "card.md").decode())
+        click.echo(card_text(source.read(entry, "card.md"), f"{entry.label}, card.md"))
 
 
 @click.command()
@@ -115,9 +119,10 @@ def publish(checkpoint: str, **options: Any) -> None:
       pifa zoo publish RUN --name my68 --version 1.0.0 --registry s3://bucket/zoo --metric eval.json --sign zoo.key
     """
     from pipelines.registry import run_publish, upload_help
+    from zoo.addresses import shown_address
 
     entry = run_publish(checkpoint, **options)
-    click.echo(f"{options['registry']}: published {entry.label}")
+    click.echo(f"{shown_address(options['registry'])}: published {entry.label}")
     click.echo(upload_help(options["staging"], options["registry"]), nl=False, err=True)
 
 
@@ -131,14 +136,16 @@ def verify(reference: str | None, registry: str | None) -> None:
     Example:
       pifa zoo verify --registry registry
     """
-    import zoo
+    from pipelines.registry import run_verify
 
-    problems = zoo.verify(reference, registry)
+    problems, signatures = run_verify(reference, registry)
     for problem in problems:
         click.echo(str(problem), err=True)
     if problems:
         raise SystemExit(1)
     click.echo("every file is as published")
+    if not signatures:
+        click.echo("signatures were not checked: no key is trusted for this registry (see `pifa zoo trust`)", err=True)
 
 
 @click.command()
@@ -154,12 +161,13 @@ def yank(reference: str, reason: str, **options: Any) -> None:
     """
     import zoo
     from pipelines.registry import run_yank, upload_help
+    from zoo.addresses import shown_address
 
     parsed = zoo.parse_reference(reference)
     if parsed.version is None:
         raise click.UsageError("expected an exact version, as NAME@1.0.0")
     entry = run_yank(parsed.name, parsed.version, reason, **options)
-    click.echo(f"{options['registry']}: yanked {entry.label}")
+    click.echo(f"{shown_address(options['registry'])}: yanked {entry.label}")
     click.echo(upload_help(options["staging"], options["registry"]), nl=False, err=True)
 
 
@@ -174,11 +182,13 @@ def sign(adopt: bool, **options: Any) -> None:
       pifa zoo sign --registry registry --sign zoo.key
     """
     from pipelines.registry import run_sign, upload_help
+    from zoo.addresses import shown_address
 
     if options["key"] is None:
         raise click.UsageError("missing --sign KEY")
     index = run_sign(adopt=adopt, **options)
-    click.echo(f"{options['registry']}: signed {len(index.entries)} versions; holds until {index.expires:%Y-%m-%d}")
+    where = shown_address(options["registry"])
+    click.echo(f"{where}: signed {len(index.entries)} versions; holds until {index.expires:%Y-%m-%d}")
     click.echo(upload_help(options["staging"], options["registry"]), nl=False, err=True)
 
 

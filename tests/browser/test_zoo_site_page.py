@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -32,7 +33,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three checkpoints with a picture each, one withdrawn; long words among their texts."""
     folder = tmp_path_factory.mktemp("zoo")
     save_file({"layer": np.zeros(3, np.float32)}, folder / "a.safetensors", metadata={"pifa": json.dumps(CONFIG)})
-    (folder / "eval.json").write_text(json.dumps(METRIC))
+    digest = hashlib.sha256((folder / "a.safetensors").read_bytes()).hexdigest()
+    (folder / "eval.json").write_text(json.dumps({**METRIC, "checkpoint_sha256": digest}))
     picture = np.zeros((40, 900, 3), np.uint8)
     picture[:] = (222, 128, 74)
     assert cv2.imwrite(str(folder / "a.png"), picture)

@@ -1,7 +1,10 @@
 """``pifa zoo`` as a user types it: what is printed, where, and with which exit status."""
 
+import errno
+import hashlib
 import json
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,7 @@ from command_line import good, pifa
 from zoo_checkpoint import write_checkpoint
 
 import zoo
-from pipelines.registry import upload_help
+from pipelines.registry import run_get, upload_help
 
 
 @pytest.fixture
@@ -37,6 +40,91 @@ def test_list_show_get(registry: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "w.safetensors"
     assert good("zoo", "get", "face@1.0.0", "--out", out).stdout.strip() == str(out)
     assert out.read_bytes() == (registry / "face" / "1.0.0" / "weights.safetensors").read_bytes()
+
+
+def test_get_writes_the_file_whole_or_not_at_all(
+    registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    assert "found a folder" in pifa("zoo", "get", "face", "--out", folder).stderr
+    assert not (tmp_path / "home").exists()  # said before anything is fetched
+    good("zoo", "get", "face")
+
+    def full(file: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    out = folder / "w.safetensors"
+    out.write_bytes(b"older")
+    with monkeypatch.context() as patch:
+        patch.setattr("zoo.storage.flush", full)
+        result = pifa("zoo", "get", "face", "--out", out)
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "No space left on device; make room" in result.stderr
+    assert [path.name for path in folder.iterdir()] == ["w.safetensors"]
+    assert out.read_bytes() == b"older"
+    assert "expected to write there" in pifa("zoo", "get", "face", "--out", out / "below").stderr
+
+
+def test_getters_of_one_file_do_not_disturb_each_other(registry: Path, tmp_path: Path) -> None:
+    good("zoo", "get", "face")
+    out = tmp_path / "w.safetensors"
+    with ThreadPoolExecutor(6) as pool:
+        paths = list(pool.map(lambda _: run_get("face", str(registry), out), range(30)))
+    assert set(paths) == {out}
+    assert out.read_bytes() == (registry / "face" / "1.1.0" / "weights.safetensors").read_bytes()
+    assert not list(tmp_path.glob(".pifa-get-*"))
+
+
+def change_index(registry: Path, card: bytes | None = None, **changes: object) -> None:
+    """As an attacker would: the newest entry's fields, and its card."""
+    index = json.loads((registry / "index.json").read_text())
+    entry = index["entries"][1]
+    entry |= changes
+    if card is not None:
+        (registry / "face" / "1.1.0" / "card.md").write_bytes(card)
+        for file in entry["files"]:
+            if file["name"] == "card.md":
+                file |= {"sha256": hashlib.sha256(card).hexdigest(), "size": len(card)}
+    (registry / "index.json").write_text(json.dumps(index))
+
+
+def test_a_hostile_registry_writes_text_alone_on_a_terminal(registry: Path) -> None:
+    change_index(registry, b"# x\n\x1b]0;pwned\x07\x1b[31mred\ttab\n")
+    shown = good("zoo", "show", "face").stdout
+    assert shown.startswith("# x\n")
+    assert "[31mred tab" in shown
+    assert all(line.isprintable() for line in shown.split("\n"))
+    change_index(registry, b"\xff\xfe")
+    result = pifa("zoo", "show", "face")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "face@1.1.0, card.md: expected a card in UTF-8" in result.stderr
+    words = "\u202eevil\u2028next"
+    metric = {"faces": 1, "normaliser": words, "nme": 1.0}
+    morphable = {"name": words, "fingerprint": "f"}
+    change_index(registry, scheme=words, morphable=morphable, metrics=[metric], yanked=words)
+    listed = good("zoo", "list").stdout
+    assert listed.count("evil next") == 4
+    assert all(line.isprintable() for line in listed.split("\n"))
+
+
+def test_verify_says_what_it_did_not_check(registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = good("zoo", "verify")
+    assert done.stdout == "every file is as published\n"
+    assert done.stderr.startswith("signatures were not checked: no key is trusted")
+    good("zoo", "key", tmp_path / "key")
+    good("zoo", "sign", "--registry", registry, "--sign", tmp_path / "key", "--adopt")
+    good("zoo", "trust", tmp_path / "key.pub")
+    assert good("zoo", "verify").stderr == ""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    assert "name one that you may write" in pifa("zoo", "verify").stderr
+
+
+def test_no_command_prints_a_password(registry: Path, tmp_path: Path) -> None:
+    address = "https://me:SECRET@example.org/zoo"
+    assert upload_help(tmp_path, address).count("https://example.org/zoo") == 1
+    good("zoo", "key", tmp_path / "key")
+    assert "SECRET" not in good("zoo", "trust", tmp_path / "key.pub", "--registry", address).output
 
 
 def test_offline_is_said_and_meant(registry: Path) -> None:
@@ -96,6 +184,7 @@ def test_prune(registry: Path) -> None:
     assert "0 files" in good("zoo", "prune").stdout
     told = json.loads(good("zoo", "prune", "--days", 0, "--dry-run", "--json").stdout)
     assert (told["removed"], str(path) in {file["path"] for file in told["files"]}) == (False, True)
+    assert "days: expected a number" in pifa("zoo", "prune", "--days", "nan").stderr
     good("zoo", "prune", "--days", 0)
     assert not path.exists()
 

@@ -5,6 +5,7 @@ A process of its own (this file run as a script) imports everything once and for
 
 from __future__ import annotations
 
+import builtins
 import io
 import json
 import os
@@ -181,7 +182,8 @@ def _watch(log: int, kill: int, size: int, full: bool) -> None:
     if size >= 0:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN if full else signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-    io.open, os.fsync = opened, fsync  # type: ignore[assignment]
+    builtins.open = io.open = opened
+    os.fsync = fsync
     sys.addaudithook(hook)
 
 

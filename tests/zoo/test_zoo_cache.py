@@ -65,6 +65,12 @@ def test_a_damaged_record_records_nothing(published: Path, hashed: list[str], re
     assert hashed == ["weights.safetensors"]
 
 
+@pytest.mark.parametrize("days", [float("nan"), -1.0])
+def test_prune_for_no_number_of_days(days: float) -> None:
+    with pytest.raises(zoo.ZooError, match="days: expected a number from 0 up"):
+        zoo.prune(days=days)
+
+
 def test_prune_takes_what_nobody_needs(published: Path, checkpoint: Make) -> None:
     zoo.publish(published, weights=checkpoint(1), name="old", version="1.0.0")
     new, old = zoo.fetch("face", published), zoo.fetch("old", published)

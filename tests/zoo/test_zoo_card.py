@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 import zoo
 from zoo.pages.page import MAX_CARD_BYTES, make_page, section
 from zoo.pages.rendering import markdown_html
-from zoo.pages.texts import is_link, markdown, number, plain, size
+from zoo.pages.texts import is_link, markdown, number, size
+from zoo.plain import plain
 
 Make = Callable[..., Path]
 
@@ -138,7 +139,7 @@ def test_a_card_of_hostile_texts(registry: Path, checkpoint: Make, metric: Make,
         weights=weights,
         name="face",
         version="1.0.0",
-        metrics=[metric(source=words, subset=words, normaliser=words, nme_by_yaw={words: 1.0}, scheme=words)],
+        metrics=[metric(weights, source=words, subset=words, normaliser=words, nme_by_yaw={words: 1.0}, scheme=words)],
         pictures=[(tmp_path / "a.png", words)],
         limits=[words],
         licence=words,

@@ -185,20 +185,21 @@ def test_mutated_headers(real: Path, model: MorphableModel, tmp_path: Path) -> N
     header, tensors = split(real)
     assert survives(real, model)
     path, before, taken = tmp_path / "model.safetensors", peak(), 0
-    documents = (json.dumps(document).encode() for document in restructured(json.loads(header)))
+    count = COUNT // 4
+    documents = (json.dumps(document).encode() for document in restructured(json.loads(header), count))
     configuration = json.loads(json.loads(header)["__metadata__"]["pifa"])
-    for data in (*mutants(header), *documents):
+    for data in (*mutants(header, count), *documents):
         path.write_bytes(join(data, tensors))
         taken += survives(path, model)
-    for document in restructured(configuration):
+    for document in restructured(configuration, count):
         changed = json.loads(header)
         changed["__metadata__"]["pifa"] = json.dumps(document)
         path.write_bytes(join(json.dumps(changed).encode(), tensors))
         taken += survives(path, model)
-    for data in mutants(real.read_bytes()[: len(header) + 8]):
+    for data in mutants(real.read_bytes()[: len(header) + 8], count):
         path.write_bytes(data + tensors)
         taken += survives(path, model)
-    assert 0 < taken < 4 * COUNT
+    assert 0 < taken < 4 * count
     assert peak() - before < 2**28
 
 

@@ -221,6 +221,14 @@ def test_names_that_lead_elsewhere(published: Path, edit_index: Edit, field: str
         (lambda d: d["entries"][0].update(yanked="\x1b[2J"), "control"),
         (lambda d: d["entries"][0].update(grow=float("nan")), "NaN"),
         (lambda d: d.update(serial=True), "serial"),
+        (lambda d: d["entries"][0].update(name="nul.x"), r"name: .*found nul, a device there"),
+        (lambda d: d["entries"][0].update(name="face."), r"name: .*ends in a dot"),
+        (lambda d: d["entries"][0]["files"][2].update(name="COM1.md"), r"files\.2\.name: .*found com1, a device there"),
+        (lambda d: d["entries"][0].update(pictures=[{"file": "card.md", "caption": "x"}] * 2), "listed twice"),
+        (lambda d: d["entries"][0].update(pictures=[{"file": "card.md", "caption": "x"}] * 33), "at most 32"),
+        (lambda d: d["entries"][0].update(training_data=["x"] * 257), "at most 256"),
+        (lambda d: d["entries"][0].update(metrics=[{"faces": 1, "normaliser": "x", "nme": 1.0}] * 65), "at most 64"),
+        (lambda d: d["entries"][0].update(metrics=[{"faces": 10**400, "normaliser": "x", "nme": 1.0}]), "too large"),
         (lambda d: d.update(updated="2026-01-01T00:00:00"), "updated"),
     ],
 )
@@ -230,6 +238,30 @@ def test_bad_indexes(published: Path, edit_index: Edit, change: Callable[[Any], 
         zoo.Registry(published).index()
     with pytest.raises(zoo.RegistryError, match=message):
         zoo.yank(published, "face", "1.0.0", "reason")
+
+
+@pytest.mark.parametrize("key", ["a\nb", "\u202e" + "k" * 2_000_000, "\u2028"])
+def test_a_complaint_is_one_short_line(published: Path, edit_index: Edit, key: str) -> None:
+    edit_index(lambda document: document["entries"][0].update({key: 1}))
+    with pytest.raises(zoo.RegistryError, match=r"Extra inputs") as caught:
+        zoo.Registry(published).index()
+    message = str(caught.value)
+    assert message.isprintable()
+    assert len(message) < 400 + len(str(published))
+
+
+def test_a_header_is_quoted_as_a_line(registry: Path, checkpoint: Make) -> None:
+    weights = checkpoint()
+    header = rb'{"a":{"dtype":"\u001b]0;pwned\u0007\nnext line","shape":[1],"data_offsets":[0,4]}}'
+    weights.write_bytes(struct.pack("<Q", len(header)) + header + b"0000")
+    with pytest.raises(zoo.CheckpointError, match="next line") as caught:
+        zoo.publish(registry, weights=weights, name="face", version="1.0.0")
+    assert str(caught.value).isprintable()
+
+
+def test_old_indexes_have_metrics_without_their_weights(published: Path, edit_index: Edit) -> None:
+    edit_index(lambda d: d["entries"][0].update(metrics=[{"faces": 1, "normaliser": "x", "nme": 1.0}]))
+    assert zoo.Registry(published).index().entries[0].metrics[0].checkpoint_sha256 is None
 
 
 @pytest.mark.parametrize(

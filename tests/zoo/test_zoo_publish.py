@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from served import Served
 
 import zoo
 
@@ -46,6 +47,9 @@ def test_a_version_never_changes(published: Path, checkpoint: Make) -> None:
         {"licence": "\x1b[2J"},
         {"min_pifa": "new"},
         {"mirrors": ["x" * 3000]},
+        {"name": "con"},
+        {"name": "lpt1.small"},
+        {"name": "face."},
     ],
 )
 def test_bad_arguments_leave_nothing(registry: Path, checkpoint: Make, arguments: dict[str, object]) -> None:
@@ -167,6 +171,34 @@ def test_a_writer_who_ignores_the_lock_is_noticed(
 def test_numbers_of_other_weights_are_refused(registry: Path, checkpoint: Make, metric: Make) -> None:
     with pytest.raises(zoo.PublishError, match="evaluate the file that you publish"):
         zoo.publish(registry, weights=checkpoint(), name="face", version="1.0.0", metrics=[metric(checkpoint(1))])
+    with pytest.raises(zoo.PublishError, match="found no checkpoint_sha256; evaluate the file that you publish"):
+        zoo.publish(registry, weights=checkpoint(), name="face", version="1.0.0", metrics=[metric()])
+
+
+def test_a_number_beyond_a_double_is_refused(registry: Path, checkpoint: Make, metric: Make) -> None:
+    """It would be published as null, though evaluations are kept whole."""
+    weights = checkpoint()
+    path = metric(weights, extra="@")
+    text = path.read_text()
+    for number in ("1e999", "-1e999", f"1{'0' * 400}"):
+        path.write_text(text.replace('"@"', number))
+        with pytest.raises(zoo.PublishError, match=r"eval\.json: .*the number .* is too large"):
+            zoo.publish(registry, weights=weights, name="face", version="1.0.0", metrics=[path])
+
+
+def test_too_many_pictures(registry: Path, checkpoint: Make, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(zoo.PublishError, match=r"pictures: .*at most 32 items"):
+        zoo.publish(
+            registry, weights=checkpoint(), name="face", version="1.0.0", pictures=[(tmp_path / "a.png", "x")] * 33
+        )
+
+
+def test_a_password_is_not_told(tmp_path: Path, checkpoint: Make, served: Served) -> None:
+    address = served.at("plain").replace("://", "://me:SECRET@")
+    with pytest.raises(zoo.PublishError, match="found it published in") as caught:
+        zoo.publish(address, weights=checkpoint(), name="face", version="1.0.0", staging=tmp_path / "new")
+    assert "SECRET" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -182,11 +214,13 @@ def test_numbers_of_other_weights_are_refused(registry: Path, checkpoint: Make, 
         {"source": "\x1b[31m"},
         {"other": ["\x07"]},
         {"checkpoint_sha256": "abc"},
+        {"extra": 10**400},
     ],
 )
 def test_bad_metrics(registry: Path, checkpoint: Make, metric: Make, changes: dict[str, object]) -> None:
-    with pytest.raises(zoo.PublishError, match=r"eval\.json"):
-        zoo.publish(registry, weights=checkpoint(), name="face", version="1.0.0", metrics=[metric(**changes)])
+    weights = checkpoint()
+    with pytest.raises(zoo.PublishError, match=r"eval\.json: (?!expected numbers of)"):
+        zoo.publish(registry, weights=weights, name="face", version="1.0.0", metrics=[metric(weights, **changes)])
     assert not (registry / "face").exists()
 
 

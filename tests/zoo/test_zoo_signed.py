@@ -181,6 +181,23 @@ def test_a_signed_registry_is_changed_by_its_key_alone(signed: Path, checkpoint:
     assert zoo.fetch("face", signed).is_file()
 
 
+@pytest.mark.parametrize("what", ["index.json", "weights.safetensors"])
+def test_a_signature_that_is_missing_is_noticed_without_a_key(
+    registry: Path, checkpoint: Make, keys: Path, what: str
+) -> None:
+    entry = zoo.publish(registry, weights=checkpoint(), name="face", version="1.0.0", signer=zoo.Signer(keys / "mine"))
+    assert zoo.verify(None, registry) == []
+    data = (registry / "index.json").read_bytes()
+    sha256 = storage.hash_bytes(data).sha256 if what == "index.json" else entry.files[0].sha256
+    (signature,) = (registry / "signatures").glob(f"{sha256}.*")
+    signature.unlink()
+    (problem,) = zoo.verify("face", registry)
+    assert (problem.entry, problem.file) == ("index" if what == "index.json" else "face@1.0.0", what)
+    assert "expected a signature by" in problem.message
+    zoo.sign(registry, zoo.Signer(keys / "mine"), adopt=True)
+    assert zoo.verify(None, registry) == []
+
+
 def test_an_unsigned_registry_is_adopted_on_purpose(published: Path, checkpoint: Make, keys: Path) -> None:
     signer = zoo.Signer(keys / "mine")
     with pytest.raises(zoo.PublishError, match="--adopt"):

@@ -174,6 +174,17 @@ def test_the_site_of_a_registry_on_the_web(served: Served, tmp_path: Path) -> No
     assert not served.nginx.asked("/plain/registry/face/1.0.0/weights.safetensors")
 
 
+def test_a_password_is_not_published(served: Served, tmp_path: Path) -> None:
+    address = served.at("plain").replace("://", "://me:SECRET@")
+    for number, given in enumerate((None, address)):
+        out = tmp_path / f"site-{number}"
+        make_site(address, out, given)
+        for path in out.rglob("*.html"):
+            text, page = read(path)
+            assert "SECRET" not in text
+            assert path.parent == out or f"--registry {served.at('plain')} --out" in page.text
+
+
 def test_a_registry_without_checkpoints(registry: Path, tmp_path: Path) -> None:
     assert make_site(registry, tmp_path / "site") == 0
     _, page = read(tmp_path / "site" / "index.html")

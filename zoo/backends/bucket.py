@@ -17,7 +17,8 @@ from typing import Any, BinaryIO, cast
 
 from zoo.backends.base import Opened
 from zoo.entry import CONFIG, INDEX, MAX_INDEX_BYTES, FileEntry
-from zoo.errors import MissingFileError, PublishError, RegistryError, UnreachableError, ZooError, safe_line
+from zoo.errors import MissingFileError, PublishError, RegistryError, UnreachableError, ZooError
+from zoo.plain import first_line
 from zoo.storage import hash_stream, read_up_to
 from zoo.transfer import patiently
 
@@ -68,7 +69,7 @@ class BucketBackend:
                 config = config.merge(Config(signature_version=UNSIGNED))
             self._client: Any = session.client("s3", config=config)
         except (BotoCoreError, ValueError) as error:
-            raise RegistryError(f"{url}: expected settings for S3, found {_line(error)}; correct them") from error
+            raise RegistryError(f"{url}: expected settings for S3, found {first_line(error)}; correct them") from error
 
     def where(self, path: str) -> str:
         return f"{self.url.rstrip('/')}/{path}"
@@ -223,7 +224,7 @@ def _plain_errors(where: str) -> Iterator[None]:
     except ClientError as error:
         status = str(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
         code = str(error.response.get("Error", {}).get("Code", ""))
-        text = f"{where}: expected to be served, found {_line(error)}"
+        text = f"{where}: expected to be served, found {first_line(error)}"
         if code == "NoSuchBucket":
             raise RegistryError(f"{where}: {_NO_BUCKET}") from error
         if status in _OWN:
@@ -239,12 +240,16 @@ def _plain_errors(where: str) -> Iterator[None]:
     except BotoCoreError as error:
         if "redential" in type(error).__name__:
             raise RegistryError(
-                f"{where}: expected credentials, found none that work ({_line(error)}); set AWS_ACCESS_KEY_ID and "
+                f"{where}: expected credentials, found none that work ({first_line(error)}); set AWS_ACCESS_KEY_ID and "
                 "AWS_SECRET_ACCESS_KEY, or a profile"
             ) from error
-        raise UnreachableError(f"{where}: expected an answer, found {_line(error)}; check the connection") from error
+        raise UnreachableError(
+            f"{where}: expected an answer, found {first_line(error)}; check the connection"
+        ) from error
     except OSError as error:
-        raise UnreachableError(f"{where}: expected an answer, found {_line(error)}; check the connection") from error
+        raise UnreachableError(
+            f"{where}: expected an answer, found {first_line(error)}; check the connection"
+        ) from error
 
 
 class _Body:
@@ -261,7 +266,3 @@ class _Body:
                 return cast(bytes, self._body.read(size if size >= 0 else None))
             except urllib3.exceptions.HTTPError as error:
                 raise OSError(str(error)) from error
-
-
-def _line(error: BaseException) -> str:
-    return safe_line(str(error).partition("\n")[0]) or type(error).__name__

@@ -14,8 +14,9 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from zoo.backends.base import Opened
-from zoo.backends.web import PASSING, READ_SECONDS, WebBackend, safe_line
+from zoo.backends.web import PASSING, READ_SECONDS, WebBackend
 from zoo.errors import OfflineError, RegistryError, UnreachableError
+from zoo.plain import LONGEST_SAID, first_line, plain
 
 # As huggingface_hub writes such addresses: a slash in a revision is %2F, but for the hub's own refs.
 _NAME = "[A-Za-z0-9_][A-Za-z0-9._-]*"
@@ -81,7 +82,7 @@ class HubReader(WebBackend):
 
     def _fault(self, status: int, headers: Mapping[str, str], where: str) -> RegistryError:
         code = headers.get("X-Error-Code", "")
-        found = safe_line(f"{status} {headers.get('X-Error-Message') or code}".strip())
+        found = plain(f"{status} {headers.get('X-Error-Message') or code}", LONGEST_SAID)
         if code == "RevisionNotFound":
             return RegistryError(
                 f"{where}: expected a revision {self._revision!r}, found none ({found}); correct --registry"
@@ -118,18 +119,18 @@ class HubReader(WebBackend):
             raise self._refused(error, where) from error
         except (HTTPError, OSError) as error:
             raise UnreachableError(
-                f"{where}: expected an answer, found {_line(error)}; check the connection and HF_ENDPOINT"
+                f"{where}: expected an answer, found {first_line(error)}; check the connection and HF_ENDPOINT"
             ) from error
         except RuntimeError as error:  # an upload's
             if isinstance(error.__cause__, HfHubHTTPError):
                 raise self._refused(error.__cause__, where) from error
             raise UnreachableError(
-                f"{where}: expected the upload to succeed, found {_line(error.__cause__ or error)}; publish again"
+                f"{where}: expected the upload to succeed, found {first_line(error.__cause__ or error)}; publish again"
             ) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RegistryError(
                 f"{where}: expected a model hub's answer, found what huggingface_hub can't use "
-                f"({type(error).__name__}: {_line(error)}); check HF_ENDPOINT"
+                f"({type(error).__name__}: {first_line(error)}); check HF_ENDPOINT"
             ) from error
 
     def _refused(self, error: Any, where: str) -> RegistryError:
@@ -138,7 +139,7 @@ class HubReader(WebBackend):
             return LateError(f"{where}: expected to be the next, found that another's commit came before ({status})")
         if status in PASSING | {401, 403, 404}:
             return self._fault(status, error.response.headers, where)
-        said = _line(error.server_message or error)
+        said = first_line(error.server_message or error)
         return RegistryError(f"{where}: expected the hub to do as asked, found {status} {said}; do as it says")
 
 
@@ -187,7 +188,3 @@ def _refuse_offline(where: str) -> None:
         raise OfflineError(
             f"{where}: expected to ask the hub, found HF_HUB_OFFLINE set; unset it, or use what is in the cache"
         )
-
-
-def _line(error: object) -> str:
-    return safe_line(str(error).strip().partition("\n")[0]) or type(error).__name__

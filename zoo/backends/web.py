@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import urljoin, urlsplit
 
 from zoo.backends.base import Opened
-from zoo.errors import MissingFileError, RegistryError, UnreachableError, safe_line
+from zoo.errors import MissingFileError, RegistryError, UnreachableError
+from zoo.plain import LONGEST_SAID, plain
 
 if TYPE_CHECKING:
     import requests
@@ -122,8 +123,8 @@ class WebBackend:
                 url, scheme = target, ""
             if scheme not in ("http", "https") or (scheme == "http" and before.startswith("https:")):
                 raise RegistryError(
-                    f"{where}: expected a file, found a redirect to {safe_line(url)}; only https, or http from http, "
-                    "is followed: do not use it before its publisher explains that"
+                    f"{where}: expected a file, found a redirect to {plain(url, LONGEST_SAID)}; only https, or http "
+                    "from http, is followed: do not use it before its publisher explains that"
                 )
         raise RegistryError(f"{where}: expected a file, found more than {MAX_REDIRECTS} redirects; tell its publisher")
 
@@ -132,7 +133,7 @@ class WebBackend:
         if status in (200, 206) and encoding.lower() != "identity":
             response.close()
             raise RegistryError(
-                f"{where}: expected the file as it is, found a reply compressed by {safe_line(encoding)}; "
+                f"{where}: expected the file as it is, found a reply compressed by {plain(encoding, LONGEST_SAID)}; "
                 "the server must send it uncompressed"
             )
         if status == 200 or (start and status in (206, 416)):
@@ -259,5 +260,5 @@ def _reason(error: BaseException) -> str:
     """The innermost reason in one line: what wraps it repeats addresses and objects."""
     while isinstance(inner := getattr(error, "reason", None) or (error.args[:1] or (None,))[0], BaseException):
         error = inner
-    text = safe_line(str(error))
+    text = plain(str(error), LONGEST_SAID)
     return re.sub(r"^<[^>]*>: ", "", text) or type(error).__name__

@@ -3,7 +3,7 @@
 from zoo.entry import Entry
 from zoo.errors import ZooError
 from zoo.pages.rendering import markdown_html, render
-from zoo.pages.texts import plain
+from zoo.plain import plain
 
 MAX_CARD_BYTES = 2**20
 """A real card has ten kilobytes."""

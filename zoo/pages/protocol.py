@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 
 from zoo.entry import Metric
-from zoo.pages.texts import number, plain
+from zoo.pages.texts import number
+from zoo.plain import plain
 
 NORMALISERS = {
     "tight": "√(w·h) of the box around the labelled points",

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from zoo.pages.protocol import measured_on, normaliser_name
-from zoo.pages.texts import is_link, number, plain, size, value
+from zoo.pages.texts import is_link, number, size, value
+from zoo.plain import plain
 
 # A name of a file beside the page.
 _BESIDE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")

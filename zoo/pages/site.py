@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from zoo.addresses import shown_address
 from zoo.entry import CARD, Entry
 from zoo.errors import ZooError
 from zoo.pages.pictures import MAX_PICTURE_BYTES, picture_suffix
@@ -30,7 +31,8 @@ def make_site(registry: str | os.PathLike[str], out: Path, address: str | None =
         registry: a folder or URL, as `Registry` takes it.
         out: the site's folder; made, unless it is there and empty.
         address: what users give as ``--registry``; None takes ``registry`` where it is a URL, leaves it out for
-            the registry that ships with pifa, and writes a word to be replaced for any other folder.
+            the registry that ships with pifa, and writes a word to be replaced for any other folder. The name and
+            password of an address are never written.
         overwrite: replace a site made before. A folder with any other file in it is never replaced.
 
     Returns:
@@ -46,7 +48,7 @@ def make_site(registry: str | os.PathLike[str], out: Path, address: str | None =
     if source.folder is not None and out.resolve().is_relative_to(source.folder.resolve()):
         raise ZooError(f"{out}: expected a folder outside the registry, found one within it; choose another")
     _check_free(out, overwrite)
-    address = address or _address(source)
+    address = shown_address(address) if address else _address(source)
     found = checkpoints(index)
     with _new_folder(out) as made:
         _write(made / "index.html", list_page(index, found))
@@ -61,7 +63,7 @@ def make_site(registry: str | os.PathLike[str], out: Path, address: str | None =
 
 def _address(source: Registry) -> str | None:
     if source.folder is None:
-        return source.url
+        return shown_address(source.url)
     # The path of a folder on this machine is nobody else's business, and of no use to them.
     return None if source.folder.resolve() == BUNDLED.resolve() else UNNAMED
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zoo.entry import Metric
-from zoo.pages.texts import number, plain
+from zoo.pages.texts import number
+from zoo.plain import plain
 
 WIDTH, HEIGHT = 440, 190
 _LEFT, _TOP, _BASE = 12.0, 30.0, 150.0

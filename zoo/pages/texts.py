@@ -1,22 +1,16 @@
-"""Texts and numbers of registries and checkpoints, made safe to show: on a terminal, in Markdown, on a page."""
+"""Texts and numbers of registries and checkpoints, made safe to show: in Markdown, on a page."""
 
 import re
 
 from pydantic import JsonValue
+
+from zoo.plain import plain
 
 # Where a text begins a block, these would make it a heading, a list, a quotation, a fence or a rule.
 _BLOCK = re.compile(r"#{1,6}(?:\s|$)|>|[-+](?:\s|$)|[-_~]{3}|\d{1,9}(?=[.)](?:\s|$))")
 # An underscore within a word is one in Markdown too.
 _MARKS = re.compile(r"[\\`*\[\]]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 _LINK = re.compile(r"https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[!#$%&'()*+,./0-9:;=?@A-Z_a-z~-]*)?")
-
-
-def plain(text: str, longest: int = 2000) -> str:
-    """One line that shows what it holds: no control character, none that turns the writing round, no mile of it."""
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text)
-    clean = " ".join(text.split())
-    return clean if len(clean) <= longest else f"{clean[:longest]}…"
 
 
 def markdown(text: str, longest: int = 2000) -> str:

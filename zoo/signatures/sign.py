@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from zoo.registry import Registry, file_of, path_of, read_signature
 from zoo.signatures.keys import TrustedKey
 from zoo.signatures.signer import Signer
 from zoo.update import update_index
-from zoo.verify import problems_of
+from zoo.verify import problems_of, temporary_folder
 
 
 def sign(
@@ -79,8 +78,8 @@ class _Source(Registry):
 def _sign_weights(writer: Writer, source: Registry, entry: Entry, signer: Signer) -> None:
     file = file_of(entry, WEIGHTS)
     where = source.where(path_of(entry, WEIGHTS))
-    with tempfile.TemporaryDirectory(prefix="pifa-sign-") as folder:
-        path = Path(folder) / WEIGHTS
+    with temporary_folder() as folder:
+        path = folder / WEIGHTS
         source.copy(entry, WEIGHTS, path)
         done = [key for key in signer.public if _has_signed(writer, key, file, path, where)]
         signer.sign_weights(writer, path, file, done)
