@@ -32,7 +32,7 @@ lint: setup
 # For a nightly run: every reader on so many mutated files of each kind, half an hour.
 FUZZ ?= 10000
 fuzz: setup
-	PIFA_FUZZ=$(FUZZ) $(BIN)/python -m pytest -n auto -k mutated tests/data
+	PIFA_FUZZ=$(FUZZ) $(BIN)/python -m pytest -n auto -k mutated tests/data tests/zoo
 
 # For a nightly run: builds killed so many times, and at every change that they make to a file; every damage to a store.
 KILLS ?= 60

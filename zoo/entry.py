@@ -65,7 +65,8 @@ Mirror = Annotated[str, StringConstraints(max_length=2000, pattern=r"^(?:https?|
 def signature_path(sha256: str, fingerprint: str) -> str:
     """Where a registry has a key's signature of the content with that hash.
 
-    Named by both, a signature is there before what it signs, is never replaced, and keys can follow each other.
+    Named by both, a signature is there before what it signs, is replaced only where it is damaged, and keys can follow
+    each other.
     """
     return f"{SIGNATURES}/{sha256}.{fingerprint[:16]}.sig"
 

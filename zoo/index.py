@@ -11,6 +11,9 @@ from zoo.documents import dump_json, explain, load_json, validated
 from zoo.entry import MAX_INDEX_BYTES, Entry, Index, version_key
 from zoo.errors import PublishError, RegistryError
 
+MAX_PARTS = 500_000
+"""Of an index: real entries have about twenty, and five million empty lists take a gigabyte of memory."""
+
 EMPTY = Index(serial=0, updated=dt.datetime(1970, 1, 1, tzinfo=dt.UTC))
 """The index of a registry in which nothing was published yet."""
 
@@ -24,6 +27,10 @@ def parse_index(data: bytes, where: str) -> Index:
     if len(data) > MAX_INDEX_BYTES:
         raise RegistryError(
             f"{where}: expected an index of at most {MAX_INDEX_BYTES} bytes, found more; this is no registry of PIFA's"
+        )
+    if data.count(b"[") + data.count(b"{") > MAX_PARTS:
+        raise RegistryError(
+            f"{where}: expected at most {MAX_PARTS} lists and objects, found more; this is no registry of PIFA's"
         )
     document = load_json(data, where, RegistryError)
     version = document.get("schema_version") if isinstance(document, dict) else None

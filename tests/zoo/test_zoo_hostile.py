@@ -280,6 +280,12 @@ def test_a_huge_index_is_not_parsed(registry: Path) -> None:
         zoo.Registry(registry).index()
 
 
+def test_an_index_of_nothing_but_lists_is_not_parsed(registry: Path) -> None:
+    (registry / "index.json").write_text(f'{{"schema_version": 1, "entries": [{"[]," * 500_000}[]]}}')
+    with pytest.raises(zoo.RegistryError, match="at most 500000 lists and objects"):
+        zoo.Registry(registry).index()
+
+
 def test_links_out_of_the_registry_are_not_followed(published: Path, tmp_path: Path) -> None:
     card = published / "face" / "1.0.0" / "card.md"
     secret = tmp_path / "secret"
