@@ -85,7 +85,7 @@ def run_publish(
     licence: str | None = None,
     mirrors: Sequence[str] = (),
     staging: Path | None = None,
-    key: Path | None = None,
+    key: Path | Sequence[Path] | None = None,
     expires: int | None = None,
 ) -> zoo.Entry:
     """Publish a checkpoint that loads, with charts of its run and its evaluations on the card.
@@ -95,7 +95,7 @@ def run_publish(
         name, version, registry, limits, licence, mirrors, staging: see `zoo.publish`.
         metrics: files of ``pifa eval --json`` about this checkpoint.
         pictures: the publisher's own, each ``FILE`` or ``FILE=CAPTION``.
-        key: private key to sign with.
+        key: private key to sign with, or several.
         expires: days after which a signed index is no longer trusted.
 
     Raises:
@@ -144,7 +144,7 @@ def run_yank(
     *,
     registry: str,
     staging: Path | None = None,
-    key: Path | None = None,
+    key: Path | Sequence[Path] | None = None,
     expires: int | None = None,
 ) -> zoo.Entry:
     """Withdraw a version; see `zoo.yank` and `run_publish`.
@@ -156,7 +156,12 @@ def run_yank(
 
 
 def run_sign(
-    *, registry: str, key: Path, adopt: bool = False, staging: Path | None = None, expires: int | None = None
+    *,
+    registry: str,
+    key: Path | Sequence[Path],
+    adopt: bool = False,
+    staging: Path | None = None,
+    expires: int | None = None,
 ) -> zoo.Index:
     """Sign a registry as it is; see `zoo.sign` and `run_publish`.
 
@@ -193,17 +198,20 @@ def upload_help(staging: Path | None, registry: str) -> str:
     """What is to be done with a staging folder; empty where there is none."""
     if staging is None:
         return ""
+    # Signatures are no version's files: a damaged one is replaced.
+    signatures = f"  rsync -a --exclude '.*' {staging}/signatures HOST:FOLDER/\n"
     return (
         f"{staging}: holds what is new; copy it to {shown_address(registry)}, the index last:\n"
-        f"  rsync -a --exclude index.json --exclude '.*' {staging}/ HOST:FOLDER/\n"
+        f"  rsync -a --ignore-existing --exclude index.json --exclude '.*' {staging}/ HOST:FOLDER/\n"
+        f"{signatures if (staging / 'signatures').is_dir() else ''}"
         f"  rsync -a {staging}/index.json HOST:FOLDER/index.json\n"
         "If somebody else published there in the meantime, run this command with another version, or "
         "`pifa zoo sign`, first: it takes over what they added.\n"
     )
 
 
-def _signer(key: Path | None, expires: int | None) -> zoo.Signer | None:
-    if key is None:
+def _signer(key: Path | Sequence[Path] | None, expires: int | None) -> zoo.Signer | None:
+    if not key:
         if expires is not None:
             raise zoo.PublishError("--expires: expected --sign KEY with it, found none; only a signed index expires")
         return None

@@ -54,13 +54,28 @@ def following(before: Index, **changes: object) -> Index:
 
 
 def merged(base: Index, mine: Index) -> Index:
-    """``base`` with the entries that only ``mine`` has, and what ``mine`` withdrew."""
+    """``base`` with the entries that only ``mine`` has; what one of the two withdrew stays withdrawn.
+
+    Its serial is the higher of the two: what follows is newer than both.
+
+    Raises:
+        PublishError: the two have different entries of one version.
+    """
     known = {entry.label: entry for entry in base.entries}
     for entry in mine.entries:
         other = known.setdefault(entry.label, entry)
+        if _in_use(other) != _in_use(entry):
+            raise PublishError(
+                f"{entry.label}: expected in --staging DIR the version that the registry has, found another one: "
+                "somebody else published it first; empty DIR, and publish what it held again, this under a new version"
+            )
         if other.yanked is None and entry.yanked is not None:
             known[entry.label] = other.model_copy(update={"yanked": entry.yanked})
-    return base.model_copy(update={"entries": _sorted(known.values())})
+    return base.model_copy(update={"serial": max(base.serial, mine.serial), "entries": _sorted(known.values())})
+
+
+def _in_use(entry: Entry) -> Entry:
+    return entry.model_copy(update={"yanked": None})
 
 
 def _sorted(entries: Iterable[Entry]) -> tuple[Entry, ...]:

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable
 from functools import reduce
+from typing import TYPE_CHECKING
 
 from zoo.backends import Writer
 from zoo.cache import cache_folder, state_file
@@ -17,6 +18,9 @@ from zoo.registry import read_signature
 from zoo.signatures.signer import Signer
 from zoo.storage import hash_bytes
 from zoo.transfer import patiently
+
+if TYPE_CHECKING:
+    from zoo.signatures.keys import TrustedKey
 
 ATTEMPTS = 50
 PAUSE, LONGEST_PAUSE = 0.05, 2.0
@@ -31,23 +35,27 @@ def read_for_change(
     """The index as it is, and its tag for `Writer.swap_index`.
 
     A registry that is signed is changed by those alone who sign it again, and what was not signed is not signed
-    unseen: somebody else may have changed it. ``adopt`` signs it as it is.
+    unseen: somebody else may have changed it. ``adopt`` signs it as it is, unless it is older than one seen before.
+    What is staged and was not uploaded yet is no index that a reader may have seen: only its signature counts.
 
     Raises:
-        PublishError: it is signed and there is no signer, or the other way round.
+        PublishError: it is signed and there is no signer, or the other way round; or what is staged can't be added.
         SignatureError: it is signed neither by the signer's key nor by one that is trusted.
         StaleIndexError: it is older than one seen before.
     """
     documents, tag = patiently(writer.read_indexes)
-    if signer is not None and not adopt and not documents:
+    if signer is not None and not documents:
         _check_never_seen(url)
     where = f"{url.rstrip('/')}/{INDEX}"
     indexes = [parse_index(data, where) for data in documents]
-    for data, index in zip(documents, indexes, strict=True):
+    for number, (data, index) in enumerate(zip(documents, indexes, strict=True)):
         if signer is None and index.signed_by:
             raise PublishError(f"{where}: expected a key, for this registry is signed, found none; give --sign KEY")
-        if signer is not None and not adopt:
-            _check_signed(writer, url, where, data, index, signer)
+        if signer is None:
+            continue
+        key = None if adopt else _check_signed(writer, url, where, data, index, signer)
+        if number == 0:
+            _check_fresh(url, where, data, index, key)
     return (reduce(merged, indexes) if indexes else EMPTY), tag
 
 
@@ -61,7 +69,7 @@ def update_index(
         ZooError: from ``change``, as `read_for_change`, or the lock stays held.
     """
     where = f"{url.rstrip('/')}/{INDEX}"
-    signed_by = (signer.public.fingerprint,) if signer else ()
+    signed_by = tuple(key.fingerprint for key in signer.public) if signer else ()
     tried: tuple[Index, Index] | None = None
     with writer.turn():
         for attempt in range(ATTEMPTS):
@@ -102,21 +110,33 @@ def _check_never_seen(url: str) -> None:
         )
 
 
-def _check_signed(writer: Writer, url: str, where: str, data: bytes, index: Index, signer: Signer) -> None:
-    from zoo.signatures.freshness import check_fresh
+def _check_signed(writer: Writer, url: str, where: str, data: bytes, index: Index, signer: Signer) -> TrustedKey | None:
+    """The key that signed an index; None where nothing is in it to sign."""
     from zoo.signatures.signing import check_bytes
     from zoo.signatures.trust import trusted_keys
 
     if not index.signed_by:
         if not index.entries:
-            return _check_never_seen(url)
+            return None
         raise PublishError(
             f"{where}: expected a signed registry, found one that is not, with {len(index.entries)} entries; look at "
             "them, and sign them all by `pifa zoo sign --adopt`"
         )
-    cache, sha256 = cache_folder(), hash_bytes(data).sha256
-    keys = (signer.public, *trusted_keys(url, cache))
-    check_bytes(INDEX, data, read_signature(writer, sha256, keys, where)[1], keys, where)
-    # One that has expired is renewed by this very change.
-    lasting = index.model_copy(update={"expires": None})
-    check_fresh(lasting, sha256, state_file(cache, url), where, dt.datetime.now(dt.UTC))
+    keys = (*signer.public, *trusted_keys(url, cache_folder()))
+    signature = read_signature(writer, hash_bytes(data).sha256, keys, where, index.signed_by)[1]
+    return check_bytes(INDEX, data, signature, keys, where)
+
+
+def _check_fresh(url: str, where: str, data: bytes, index: Index, key: TrustedKey | None) -> None:
+    """Refuse an index older than one seen before, and record it if a key signed it."""
+    from zoo.signatures.freshness import check_fresh, check_not_older
+
+    sha256, state = hash_bytes(data).sha256, state_file(cache_folder(), url)
+    if not index.signed_by and not index.entries:
+        _check_never_seen(url)
+    elif key is None:
+        check_not_older(index, sha256, state, where)
+    else:
+        # One that has expired is renewed by this very change.
+        lasting = index.model_copy(update={"expires": None})
+        check_fresh(lasting, sha256, state, where, dt.datetime.now(dt.UTC), key)

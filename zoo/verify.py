@@ -54,15 +54,16 @@ def verify(ref: str | None = None, registry_url: str | os.PathLike[str] | None =
         found += _signatures(registry, "index", INDEX, hash_bytes(data).sha256, registry.where(INDEX), signed_by)
     entries = list(index.entries) if ref is None else matching(index, ref)
     for entry in entries:
-        found += _problems(registry, entry)
+        found += problems_of(registry, entry)
         sha256, where = file_of(entry, WEIGHTS).sha256, registry.where(path_of(entry, WEIGHTS))
         found += _signatures(registry, entry.label, WEIGHTS, sha256, where, signed_by)
     return found
 
 
-def _problems(registry: Registry, entry: Entry) -> list[Problem]:
+def problems_of(registry: Registry, entry: Entry) -> list[Problem]:
+    """What is wrong with an entry and its files."""
     found: list[Problem] = []
-    with _temporary_folder() as folder:
+    with temporary_folder() as folder:
         for file in entry.files:
             try:
                 registry.copy(entry, file.name, folder / file.name)
@@ -89,7 +90,12 @@ def _signatures(
 
 
 @contextmanager
-def _temporary_folder() -> Iterator[Path]:
+def temporary_folder() -> Iterator[Path]:
+    """A folder for copies to check, removed at the end.
+
+    Raises:
+        ZooError: it can't be made.
+    """
     try:
         made = tempfile.TemporaryDirectory(prefix="pifa-verify-")
     except OSError as error:

@@ -167,7 +167,15 @@ def test_signing_and_trust(registry: Path, tmp_path: Path) -> None:
 def test_staging_says_what_to_do(registry: Path, tmp_path: Path) -> None:
     staging = tmp_path / "staging"
     done = good("zoo", "yank", "face@1.0.0", "--reason", "x", "--registry", registry, "--staging", staging)
-    assert f"rsync -a {staging}/index.json" in done.stderr
+    # A version's file that is there is another publisher's.
+    assert f"rsync -a --ignore-existing --exclude index.json --exclude '.*' {staging}/ HOST:FOLDER/" in done.stderr
+    assert "signatures" not in done.stderr
+    assert f"rsync -a {staging}/index.json HOST:FOLDER/index.json" in done.stderr
+    # A damaged signature is replaced.
+    (staging / "signatures").mkdir()
+    commands = [line for line in upload_help(staging, "https://example.org/zoo").splitlines() if "rsync" in line]
+    assert commands[1] == f"  rsync -a --exclude '.*' {staging}/signatures HOST:FOLDER/"
+    assert "index.json HOST" in commands[2]
     assert "yanked" not in good("zoo", "list").stdout
 
 

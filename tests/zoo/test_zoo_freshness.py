@@ -5,13 +5,16 @@ import json
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from zoo.entry import Index
 from zoo.errors import RegistryError, StaleIndexError, ZooError
+from zoo.signatures import freshness
 from zoo.signatures.freshness import check_fresh, was_signed_by
 from zoo.signatures.keys import TrustedKey
 
@@ -158,6 +161,44 @@ def test_a_record_that_cannot_be_read_or_written(state: Path, tmp_path: Path) ->
         see(tmp_path / "file" / "seen.json", 1)
 
 
+def test_a_record_that_is_only_read(state: Path) -> None:
+    ours, theirs = (TrustedKey("", letter * 64, "") for letter in "ab")
+    check_fresh(index(9), sha(9), state, WHERE, NOW, ours)
+    lock = state.with_name("seen.json.lock")
+    lock.unlink(missing_ok=True)
+    before = state.stat()
+    check_fresh(index(9), sha(9), state, WHERE, NOW, ours)
+    assert state.stat() == before
+    assert not lock.exists()
+    # Nobody can take the lock, as where the folder is another user's.
+    lock.mkdir()
+    for key in (ours, theirs, None):
+        check_fresh(index(9), sha(9), state, WHERE, NOW, key)
+    with pytest.raises(StaleIndexError):
+        check_fresh(index(8), sha(8), state, WHERE, NOW, ours)
+    with pytest.raises(ZooError, match=r"seen\.json\.lock: expected to write there"):
+        check_fresh(index(10), sha(10), state, WHERE, NOW, ours)
+    assert serial_in(state) == 9
+
+
+def test_another_process_may_be_faster(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read without the lock is read again with it."""
+    see(state, 9)
+    locked = freshness.locked
+
+    @contextmanager
+    def late(path: Path, seconds: float) -> Iterator[None]:
+        monkeypatch.setattr(freshness, "locked", locked)
+        see(state, 11)
+        with locked(path, seconds):
+            yield
+
+    monkeypatch.setattr(freshness, "locked", late)
+    with pytest.raises(StaleIndexError):
+        see(state, 10)
+    assert serial_in(state) == 11
+
+
 def test_threads_never_lower_it(state: Path) -> None:
     serials = list(range(40))
     random.Random(0).shuffle(serials)
@@ -180,6 +221,7 @@ import datetime as dt, sys
 from pathlib import Path
 from zoo.entry import Index
 from zoo.errors import StaleIndexError
+from zoo.signatures import freshness
 from zoo.signatures.freshness import check_fresh
 now = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 sys.stdin.readline()

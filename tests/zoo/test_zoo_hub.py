@@ -154,11 +154,12 @@ def test_only_commits_to_the_index_are_in_its_way(hub: Hub, checkpoint: Make) ->
     assert not writer.swap_index(b"[2]", writer.read_indexes()[1])
     assert not writer.swap_index(b"[3]", tag)
     assert (repo.files["index.json"], repo.files["README.md"]) == (b"[1]", b"# Faces")
-    # A file whose name says its content is written once.
+    # The same file again is no commit; another in its place is one.
     commits = len(repo.messages)
-    for data in (b"one", b"another"):
+    for data, more in ((b"one", 0), (b"two", 1), (b"two", 1)):
         writer.put_file("signatures/one.sig", data)
-    assert len(repo.messages) == commits
+        assert len(repo.messages) == commits + more
+        assert repo.files["signatures/one.sig"] == data
 
 
 def test_a_killed_publication_is_finished_by_the_next(

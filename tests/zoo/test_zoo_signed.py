@@ -153,6 +153,15 @@ def test_an_expired_index_is_refused_until_it_is_signed_again(
     assert zoo.Registry(signed).index() == index
 
 
+def test_an_expired_registry_is_changed_by_its_publisher(registry: Path, checkpoint: Make, keys: Path) -> None:
+    zoo.publish(registry, weights=checkpoint(), name="face", version="1.0.0", signer=zoo.Signer(keys / "mine", -1))
+    zoo.trust(keys / "mine.pub", str(registry), zoo.cache_folder())
+    with pytest.raises(zoo.StaleIndexError, match="expired"):
+        zoo.Registry(registry).index()
+    zoo.yank(registry, "face", "1.0.0", "bad", signer=zoo.Signer(keys / "mine"))
+    assert zoo.Registry(registry).index().entries[0].yanked == "bad"
+
+
 def test_a_signed_registry_is_changed_by_its_key_alone(signed: Path, checkpoint: Make, keys: Path) -> None:
     before = index_of(signed)
     with pytest.raises(zoo.PublishError, match="give --sign KEY"):
@@ -203,7 +212,7 @@ def test_an_unsigned_registry_is_adopted_on_purpose(published: Path, checkpoint:
 def test_damaged_weights_are_not_signed(published: Path, keys: Path) -> None:
     (published / NAME).write_bytes(b"evil")
     before = (published / "index.json").read_bytes()
-    with pytest.raises(zoo.HashError):
+    with pytest.raises(zoo.PublishError, match="nothing was signed"):
         zoo.sign(published, zoo.Signer(keys / "mine"), adopt=True)
     assert (published / "index.json").read_bytes() == before
     assert not (published / "signatures").exists()
@@ -217,3 +226,68 @@ def test_an_emptied_registry_is_not_begun_anew(signed: Path, checkpoint: Make, k
         (signed / "index.json").write_bytes(index)
     with pytest.raises(zoo.StaleIndexError, match="begin anew"):
         zoo.publish(signed, weights=checkpoint(1), name="b", version="1.0.0", signer=zoo.Signer(keys / "mine"))
+
+
+@pytest.mark.parametrize("name", ["card.md", "config.json"])
+def test_what_is_adopted_is_checked_in_whole(published: Path, keys: Path, name: str) -> None:
+    (published / "face" / "1.0.0" / name).write_text("{}")
+    before = (published / "index.json").read_bytes()
+    with pytest.raises(zoo.PublishError, match=rf"{name}: expected .* bytes, found .*; nothing was signed"):
+        zoo.sign(published, zoo.Signer(keys / "mine"), adopt=True)
+    assert (published / "index.json").read_bytes() == before
+    assert not (published / "signatures").exists()
+
+
+@pytest.mark.parametrize("index", ["old", "empty", None])
+def test_an_older_index_is_not_adopted(signed: Path, keys: Path, index: str | None) -> None:
+    old, signer = (signed / "index.json").read_bytes(), zoo.Signer(keys / "mine")
+    zoo.yank(signed, "face", "1.0.0", "bad", signer=signer)
+    zoo.Registry(signed).index()
+    (signed / "index.json").unlink()
+    if index is not None:
+        empty = b'{"serial": 9, "updated": "2026-01-01T00:00:00Z", "schema_version": 1}'
+        (signed / "index.json").write_bytes(old if index == "old" else empty)
+    before = sorted((path, path.read_bytes()) for path in signed.rglob("*") if path.is_file())
+    with pytest.raises(zoo.StaleIndexError):
+        zoo.sign(signed, signer, adopt=True)
+    assert sorted((path, path.read_bytes()) for path in signed.rglob("*") if path.is_file()) == before
+
+
+@pytest.mark.parametrize("garbage", [b"garbage", b"{}", None])
+def test_a_damaged_signature_is_replaced(signed: Path, checkpoint: Make, keys: Path, garbage: bytes | None) -> None:
+    entry, signer = zoo.Registry(signed).index().entries[0], zoo.Signer(keys / "mine")
+    (signature,) = (signed / "signatures").glob(f"{entry.files[0].sha256}.*")
+    good = signature.read_bytes()
+    zoo.sign(signed, signer)
+    assert signature.read_bytes() == good
+    if garbage is None:  # a good one of another content
+        garbage = next(path for path in (signed / "signatures").iterdir() if path != signature).read_bytes()
+    signature.write_bytes(garbage)
+    zoo.sign(signed, signer)
+    assert zoo.verify(None, signed) == []
+
+
+def test_one_key_follows_another(signed: Path, checkpoint: Make, keys: Path) -> None:
+    old, new = keys / "mine", keys / "other"
+    home = zoo.cache_folder()
+
+    def works_for(*names: str) -> bool:
+        shutil.rmtree(home)
+        for name in names:
+            zoo.trust(keys / f"{name}.pub", str(signed), home)
+        try:
+            return zoo.verify(None, signed) == [] and zoo.fetch("face", signed).is_file()
+        except zoo.SignatureError:
+            return False
+
+    both = zoo.Signer([old, new, old])
+    index = zoo.sign(signed, both)
+    assert index.signed_by == tuple(key.fingerprint for key in both.public)
+    assert len(set(index.signed_by)) == 2
+    zoo.publish(signed, weights=checkpoint(1), name="b", version="1.0.0", signer=both)
+    assert works_for("mine")
+    assert works_for("other")
+    # A publisher with the new key alone goes on, and whom the users of the old one may not follow.
+    shutil.rmtree(home)
+    zoo.publish(signed, weights=checkpoint(2), name="c", version="1.0.0", signer=zoo.Signer(new))
+    assert [works_for("mine"), works_for("other"), works_for("mine", "other")] == [False, True, True]

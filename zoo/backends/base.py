@@ -82,7 +82,7 @@ class Writer(Protocol):
         """
 
     def put_file(self, path: str, data: bytes) -> None:
-        """Write a small file whose name says its content; nothing is done where it is there."""
+        """Write a small file; what stands in its place is replaced: it may be damaged, or another's."""
 
     def turn(self) -> AbstractContextManager[None]:
         """Wait for one's turn to change the index, where the place has a lock."""
@@ -90,7 +90,8 @@ class Writer(Protocol):
     def read_indexes(self) -> tuple[list[bytes], str | None]:
         """The index as it is, and a tag that is another after every change; empty and None: there is none yet.
 
-        Where what is written is a difference to a registry elsewhere, that registry's index comes first.
+        Where what is written is a difference to a registry elsewhere, that registry's index comes first, and
+        that of an empty one where it has none yet.
         """
 
     def swap_index(self, data: bytes, tag: str | None) -> bool:

@@ -11,7 +11,7 @@ import hashlib
 import random
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 from zoo.backends.hub_reading import COMMIT, HubReader, LateError, NotThereError
 from zoo.entry import INDEX, MAX_INDEX_BYTES, FileEntry
 from zoo.errors import PublishError
-from zoo.storage import read_up_to
+from zoo.storage import Digest, hash_bytes, read_up_to
 
 ATTEMPTS = 50
 PAUSE, LONGEST_PAUSE = 0.1, 5.0
@@ -59,7 +59,8 @@ class HubBackend(HubReader):
 
     def put_file(self, path: str, data: bytes) -> None:
         for head in self._heads():
-            if self._infos([path], head) or self._add(path, data, head):
+            info = self._infos([path], head).get(path)
+            if (info is not None and _is_same(info, hash_bytes(data), lambda: data)) or self._add(path, data, head):
                 return
 
     def turn(self) -> AbstractContextManager[None]:
@@ -138,7 +139,7 @@ class HubBackend(HubReader):
         infos = self._infos([f"{path}/{file.name}" for file in files], commit)
         for file in files:
             info = infos.get(f"{path}/{file.name}")
-            if info is not None and not _is_same(info, file, made / file.name):
+            if info is not None and not _is_same(info, file, (made / file.name).read_bytes):
                 raise PublishError(
                     f"{self.where(path)}: expected no such folder, found one with another {file.name} that the index "
                     "does not name, left by a publication that was killed or is under way; if none is under way, "
@@ -147,11 +148,11 @@ class HubBackend(HubReader):
         return len(infos) == len(files)
 
 
-def _is_same(info: Any, file: FileEntry, source: Path) -> bool:
+def _is_same(info: Any, file: FileEntry | Digest, read: Callable[[], bytes]) -> bool:
     """Whether a file on the hub is the one made here: by its SHA-256, or where it is in git itself by git's hash."""
     if info.size != file.size:
         return False
     if info.lfs is not None:
         return bool(info.lfs.sha256 == file.sha256)
-    data = source.read_bytes()
+    data = read()
     return bool(info.blob_id == hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest())

@@ -6,6 +6,7 @@ What is new is written to a folder of the publisher's, and he copies that to the
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -13,8 +14,11 @@ from pathlib import Path
 from zoo.backends.base import Backend, Opened
 from zoo.backends.folder import FolderBackend
 from zoo.entry import INDEX, MAX_INDEX_BYTES, FileEntry
-from zoo.errors import MissingFileError
+from zoo.errors import MissingFileError, PublishError
+from zoo.index import EMPTY, dump_index
 from zoo.storage import read_up_to
+
+log = logging.getLogger("pifa")
 
 
 class StagingWriter:
@@ -22,10 +26,19 @@ class StagingWriter:
 
     The index is the base's with the folder's own versions added, each time anew: where another publisher was faster,
     the same command again is the cure.
+
+    Raises:
+        PublishError: ``folder`` is the registry or inside it, where it would be written at once.
     """
 
     def __init__(self, base: Backend, folder: Path) -> None:
+        if base.folder is not None and folder.resolve().is_relative_to(base.folder.resolve()):
+            raise PublishError(
+                f"{folder}: expected a folder outside the registry for what is to be copied there, found one in "
+                f"{base.folder}; choose another --staging DIR, or leave it out to write to that registry"
+            )
         self._base, self._staging = base, FolderBackend(str(folder))
+        self._warned = False
 
     def prepare(self) -> None:
         self._staging.prepare()
@@ -61,7 +74,10 @@ class StagingWriter:
             with self._base.open(INDEX) as opened:
                 return [read_up_to(opened.stream, MAX_INDEX_BYTES + 1), *staged], tag
         except MissingFileError:
-            return staged, tag
+            if not self._warned:
+                log.warning("%s: no index there: beginning a new registry", self._base.where(INDEX))
+            self._warned = True
+            return [dump_index(EMPTY), *staged], tag
 
     def swap_index(self, data: bytes, tag: str | None) -> bool:
         return self._staging.swap_index(data, tag)

@@ -68,16 +68,37 @@ def check_fresh(
             f"{where}: expected an index in force at {_time(now)}, found one that expired at {_time(index.expires)}; "
             "set this machine's clock if it is wrong, or ask the registry's publisher for a new one"
         )
-    with writing(state):
-        state.parent.mkdir(parents=True, exist_ok=True)
-    with locked(state.with_name(f"{state.name}.lock"), LOCK_SECONDS):
-        seen = _read(state)
-        if seen is not None:
-            _compare(index, sha256, seen, state, where)
-        key = signed_by.fingerprint if signed_by else None
-        new = Seen(schema_version=1, serial=index.serial, sha256=sha256, updated=index.updated, signed_by=key)
-        if new != seen:
+    key = signed_by.fingerprint if signed_by else None
+    new = Seen(schema_version=1, serial=index.serial, sha256=sha256, updated=index.updated, signed_by=key)
+    # Without the lock first: a cache that is filled by another user and only read here will do.
+    seen = check_not_older(index, sha256, state, where)
+    if seen == new:
+        return
+    try:
+        with writing(state):
+            state.parent.mkdir(parents=True, exist_ok=True)
+        with locked(state.with_name(f"{state.name}.lock"), LOCK_SECONDS):
+            check_not_older(index, sha256, state, where)
             _write(state, new)
+    except StaleIndexError:
+        raise
+    except ZooError:
+        # Where only who signed it can't be recorded, that is found out again the next time.
+        if seen is None or seen.serial != index.serial:
+            raise
+
+
+def check_not_older(index: Index, sha256: str, state: Path, where: str) -> Seen | None:
+    """Refuse an index that is not the newest one seen; what was seen before, if anything.
+
+    Raises:
+        StaleIndexError: a newer one was seen, or another one of the same serial was.
+        ZooError: ``state`` is damaged or cannot be read.
+    """
+    seen = _read(state)
+    if seen is not None:
+        _compare(index, sha256, seen, state, where)
+    return seen
 
 
 def _compare(index: Index, sha256: str, seen: Seen, state: Path, where: str) -> None:
@@ -99,7 +120,7 @@ def _read(state: Path) -> Seen | None:
     try:
         with state.open("rb") as file:
             data = file.read(MAX_STATE_BYTES + 1)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise ZooError(f"{state}: expected to read it, found {error.strerror or error}; make it readable") from error

@@ -1,8 +1,9 @@
-"""A publisher's key at work: signatures are put where `signature_path` says, before what they sign is named."""
+"""A publisher's keys at work: signatures are put where `signature_path` says, before what they sign is named."""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,19 +19,28 @@ EXPIRY_DAYS = 365
 
 @dataclass(frozen=True)
 class Signer:
-    """A private key's file, and for how many days an index that it signs holds."""
+    """One private key's file or several, each of which signs, and for how many days an index that they sign holds.
 
-    key: Path
+    Several: while one key follows another, users may trust either.
+    """
+
+    key: Path | Sequence[Path]
     days: int = EXPIRY_DAYS
 
     @cached_property
-    def public(self) -> TrustedKey:
-        """Its public half.
+    def _pairs(self) -> tuple[tuple[TrustedKey, Path], ...]:
+        files = [self.key] if isinstance(self.key, Path) else self.key
+        pairs = [(public_key_of(file), file) for file in files]
+        return tuple({public.fingerprint: (public, file) for public, file in pairs}.values())
+
+    @property
+    def public(self) -> tuple[TrustedKey, ...]:
+        """Their public halves.
 
         Raises:
-            ZooError: the file is no private key, or the packages of ``pifa[sign]`` are not installed.
+            ZooError: a file is no private key, or the packages of ``pifa[sign]`` are not installed.
         """
-        return public_key_of(self.key)
+        return tuple(public for public, _ in self._pairs)
 
     @property
     def expires(self) -> dt.datetime:
@@ -38,14 +48,17 @@ class Signer:
         return dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(days=self.days)
 
     def sign_index(self, writer: Writer, data: bytes) -> None:
-        """Put the signature of an index that is about to be written."""
+        """Put the signatures of an index that is about to be written."""
         from zoo.signatures.signing import sign_bytes
 
-        path = signature_path(hash_bytes(data).sha256, self.public.fingerprint)
-        writer.put_file(path, sign_bytes(INDEX, data, self.key))
+        for public, key in self._pairs:
+            path = signature_path(hash_bytes(data).sha256, public.fingerprint)
+            writer.put_file(path, sign_bytes(INDEX, data, key))
 
-    def sign_weights(self, writer: Writer, path: Path, file: FileEntry) -> None:
-        """Put the signature of the weights at ``path``."""
+    def sign_weights(self, writer: Writer, path: Path, file: FileEntry, done: Collection[TrustedKey] = ()) -> None:
+        """Put the signatures of the weights at ``path``, but for those by the keys that have ``done`` it."""
         from zoo.signatures.signing import sign_file
 
-        writer.put_file(signature_path(file.sha256, self.public.fingerprint), sign_file(path, self.key))
+        for public, key in self._pairs:
+            if public not in done:
+                writer.put_file(signature_path(file.sha256, public.fingerprint), sign_file(path, key))
