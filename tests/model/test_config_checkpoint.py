@@ -178,6 +178,33 @@ def test_a_checkpoint_that_does_not_fit_is_refused(
     assert str(file) in str(caught.value)
 
 
+def odd_version(tensors: dict, header: dict) -> None:
+    header["format_version"] = "\x1b[2J\n" + "2" * 10**5
+
+
+def odd_names(tensors: dict, header: dict) -> None:
+    tensors["\x1b[2J\n" + "n" * 10**5] = torch.zeros(1)
+
+
+def odd_key(tensors: dict, header: dict) -> None:
+    header["network"]["\x1b[2J\n" + "k" * 10**5] = 1
+
+
+def odd_model(tensors: dict, header: dict) -> None:
+    header["morphable"] = {"name": "\x1b[2J\n" + "m" * 10**5, "fingerprint": "\x1b[2J\n" * 100}
+
+
+@pytest.mark.parametrize("change", [odd_version, odd_names, odd_key, odd_model])
+def test_a_checkpoints_words_are_shown_as_a_short_line(tmp_path: Path, model: MorphableModel, change: Any) -> None:
+    file = tmp_path / "a.safetensors"
+    make_checkpoint(file, model)
+    rewrite(file, change)
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(file, model)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 800 + len(str(file))
+
+
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path, model: MorphableModel) -> None:
     file = tmp_path / "a.safetensors"
     with pytest.raises(CheckpointError, match="no such checkpoint"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import cv2
 import numpy as np
 import pytest
 from command_line import QUICK, good, pifa
+from safetensors.numpy import load_file, save_file
 
 from cli import main
 from pifa_data.faces import Face
 from pifa_data.readers import FORMATS, read_faces
+from pifa_model.checkpoint import read_header
 from pipelines.demo import write_boxes
 
 EVAL_KEYS = {
@@ -150,6 +153,19 @@ def test_published_fetched_and_aligned(work: Path, synthetic: Path, tmp_path: Pa
     again = pifa("zoo", "publish", work / "run", "--name", "tiny68", "--version", "1.0.0", *registry)
     assert again.exit_code == 1
     assert "tiny68" in again.output
+
+
+def test_a_version_that_is_no_release_is_published_without_an_oldest(work: Path, tmp_path: Path) -> None:
+    """A run of a pifa between two releases, as 0.2.0.dev1."""
+    header = read_header(work / "run" / "best.safetensors").model_dump(mode="json")
+    text = json.dumps({**header, "pifa_version": "0.2.0.dev1"})
+    shutil.copytree(work / "run", tmp_path / "run")
+    weights = tmp_path / "run" / "best.safetensors"
+    save_file(load_file(weights), weights, metadata={"pifa": text})
+    arguments = ("--name", "dev", "--version", "1.0.0", "--registry", tmp_path / "registry")
+    good("zoo", "publish", tmp_path / "run", *arguments)
+    entry = json.loads(good("zoo", "show", "dev", "--registry", tmp_path / "registry", "--json").stdout)
+    assert entry["min_pifa"] is None
 
 
 def test_align_formats(work: Path, synthetic: Path) -> None:
