@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from zoo.entry import NAME_PATTERN, Entry, Index, version_key
 from zoo.errors import UnknownEntryError, YankedWarning
+from zoo.plain import plain
 
 _REFERENCE = re.compile(rf"({NAME_PATTERN})(?:@(\^?)((?:0|[1-9][0-9]{{0,8}})(?:\.(?:0|[1-9][0-9]{{0,8}})){{0,2}}))?")
 
@@ -87,9 +88,10 @@ def resolve(index: Index, ref: str) -> Entry:
     if parse_reference(ref).version is None:
         raise UnknownEntryError(
             f"{ref}: expected a version in use, found only withdrawn ones, the newest {newest.label} "
-            f"({newest.yanked}); to have it all the same, ask for {newest.label}"
+            f"({plain(newest.yanked or '')}); to have it all the same, ask for {newest.label}"
         )
-    warnings.warn(f"{newest.label} was withdrawn by its publisher: {newest.yanked}", YankedWarning, stacklevel=2)
+    reason = plain(newest.yanked or "")
+    warnings.warn(f"{newest.label} was withdrawn by its publisher: {reason}", YankedWarning, stacklevel=2)
     return newest
 
 

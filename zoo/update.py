@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import reduce
 from typing import TYPE_CHECKING
 
+from zoo.addresses import shown_address
 from zoo.backends import Writer
 from zoo.cache import cache_folder, state_file
 from zoo.entry import INDEX, Entry, Index
@@ -46,7 +47,7 @@ def read_for_change(
     documents, tag = patiently(writer.read_indexes)
     if signer is not None and not documents:
         _check_never_seen(url)
-    where = f"{url.rstrip('/')}/{INDEX}"
+    where = f"{shown_address(url).rstrip('/')}/{INDEX}"
     indexes = [parse_index(data, where) for data in documents]
     for number, (data, index) in enumerate(zip(documents, indexes, strict=True)):
         if signer is None and index.signed_by:
@@ -68,7 +69,7 @@ def update_index(
         PublishError: the index would be refused by its readers, or it keeps being changed by others.
         ZooError: from ``change``, as `read_for_change`, or the lock stays held.
     """
-    where = f"{url.rstrip('/')}/{INDEX}"
+    where = f"{shown_address(url).rstrip('/')}/{INDEX}"
     signed_by = tuple(key.fingerprint for key in signer.public) if signer else ()
     tried: tuple[Index, Index] | None = None
     with writer.turn():
@@ -105,8 +106,8 @@ def _check_never_seen(url: str) -> None:
     """Refuse to begin anew where this publisher has seen an index: who emptied the place may not be its owner."""
     if (state := state_file(cache_folder(), url)).exists():
         raise StaleIndexError(
-            f"{url}: expected the index that was seen before, found none or an empty one; if you mean to begin anew, "
-            f"delete {state}"
+            f"{shown_address(url)}: expected the index that was seen before, found none or an empty one; if you mean to "
+            f"begin anew, delete {state}"
         )
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from zoo.addresses import shown_address
 from zoo.backends import open_writer
 from zoo.documents import explain
 from zoo.entry import Entry, Index
 from zoo.errors import PublishError, UnknownEntryError
+from zoo.plain import plain
 from zoo.registry import Registry
 from zoo.signatures.signer import Signer
 from zoo.update import update_index
@@ -57,11 +59,12 @@ def yank(
         entry = index.get(name, version)
         if entry is None:
             raise UnknownEntryError(
-                f"{name}@{version}: expected an entry of {url}, found none; give an exact NAME@X.Y.Z of `pifa zoo list`"
+                f"{name}@{version}: expected an entry of {shown_address(url)}, found none; "
+                "give an exact NAME@X.Y.Z of `pifa zoo list`"
             )
         if entry.yanked is not None:
             raise PublishError(
-                f"{entry.label}: expected a version in use, found it yanked ({entry.yanked}); nothing to do"
+                f"{entry.label}: expected a version in use, found it yanked ({plain(entry.yanked)}); nothing to do"
             )
         try:
             changed = Entry.model_validate({**dict(entry), "yanked": reason})

@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import cast
 
+from zoo.addresses import shown_address
 from zoo.backends.base import Backend, Opened, Writer
 from zoo.backends.folder import FolderBackend
 from zoo.errors import PublishError, RegistryError
@@ -31,8 +32,8 @@ def open_backend(url: str) -> Backend:
 
         return HubBackend(url)
     raise RegistryError(
-        f"registry {url!r}: expected a folder, file://, https://, s3:// or hf://, found another kind of address; "
-        "correct --registry or PIFA_REGISTRY"
+        f"registry {shown_address(url)!r}: expected a folder, file://, https://, s3:// or hf://, found another kind "
+        "of address; correct --registry or PIFA_REGISTRY"
     )
 
 
@@ -73,7 +74,7 @@ def open_writer(url: str, staging: Path | None = None) -> Writer:
         return StagingWriter(backend, staging)
     if not hasattr(backend, "swap_index"):
         raise PublishError(
-            f"registry {url!r}: expected one that can be written, found a web server; give --staging DIR, "
-            "and copy what it holds to the server, index.json last"
+            f"registry {shown_address(url)!r}: expected one that can be written, found a web server; give "
+            "--staging DIR, and copy what it holds to the server, index.json last"
         )
     return cast(Writer, backend)

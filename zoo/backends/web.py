@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import urljoin, urlsplit
 
+from zoo.addresses import shown_address
 from zoo.backends.base import Opened
 from zoo.errors import MissingFileError, RegistryError, UnreachableError
 from zoo.plain import LONGEST_SAID, plain
@@ -58,14 +59,15 @@ class WebBackend:
         except ValueError:
             usable = False
         if not usable:
-            raise RegistryError(f"{url!r}: expected https://host/folder, found no such address; correct it")
+            raise RegistryError(
+                f"{shown_address(url)!r}: expected https://host/folder, found no such address; correct it"
+            )
         self.url = url
         self._session: requests.Session | None = None
 
     def where(self, path: str) -> str:
         """The file's address without the name and password that it may have."""
-        shown = re.sub(r"^(https?://)[^/?#]*@", r"\1", self.url, flags=re.IGNORECASE)
-        return f"{shown.rstrip('/')}/{path}"
+        return f"{shown_address(self.url).rstrip('/')}/{path}"
 
     def _address(self, path: str) -> str:
         """What is asked for to get a file."""

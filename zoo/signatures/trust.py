@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import Field, ValidationError
 
+from zoo.addresses import shown_address
 from zoo.documents import Document, dump_json, explain, parse
 from zoo.entry import Sha256, Text
 from zoo.errors import ZooError
@@ -161,7 +162,9 @@ def same_place(registry: str) -> str:
         parts = urlsplit(registry)
         host, port = parts.hostname or "", parts.port
     except ValueError as error:
-        raise ZooError(f"registry {registry!r}: expected an address, found none ({error}); correct it") from error
+        raise ZooError(
+            f"registry {shown_address(registry)!r}: expected an address, found none ({error}); correct it"
+        ) from error
     if parts.scheme == "hf":  # an owner, not a host: https://hub/owner/repo
         owner, path = registry[len("hf://") :].partition("/")[::2]
         name, _, rest = path.strip("/").partition("/")
