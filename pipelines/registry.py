@@ -65,12 +65,13 @@ def run_get(reference: str, registry: str | None, out: Path | None, *, offline: 
 
 
 def run_verify(reference: str | None, registry: str | None) -> tuple[list[zoo.Problem], bool]:
-    """Check a registry's files; what is wrong, and whether its signatures were checked, too.
+    """Check a registry's files; what is wrong, and whether it has signatures that nobody asked for.
 
     Raises:
         ZooError: its index can't be read or is not to be trusted, or has no such entry.
     """
-    return zoo.verify(reference, registry), bool(zoo.Registry(registry).keys)
+    source = zoo.Registry(registry)
+    return zoo.verify(reference, registry), not source.keys and bool(source.index().signed_by)
 
 
 def run_publish(

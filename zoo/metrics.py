@@ -1,5 +1,6 @@
 """Reading the files that ``pifa eval --json`` wrote."""
 
+import json
 from pathlib import Path
 
 from zoo.documents import parse
@@ -10,8 +11,15 @@ from zoo.errors import PublishError
 MAX_METRIC_BYTES = 2**20
 
 
-def read_metric(path: Path, weights: FileEntry) -> Metric:
+LONGEST_VALUE = 600
+"""Characters of a value, as JSON, that an index repeats: curves and lists of faces stay in the version's folder."""
+
+
+def read_metric(path: Path, weights: FileEntry) -> tuple[Metric, bytes]:
     """Read one evaluation of the file ``weights``.
+
+    Returns:
+        What an index says of it, and the whole file.
 
     Raises:
         PublishError: no such file, not such an object (``faces``, ``normaliser`` and a finite ``nme`` must be
@@ -32,4 +40,11 @@ def read_metric(path: Path, weights: FileEntry) -> Metric:
             f"{path}: expected numbers of the weights with SHA-256 {weights.sha256}, found {found}; "
             "evaluate the file that you publish"
         )
-    return metric
+    return _brief(metric), data
+
+
+def _brief(metric: Metric) -> Metric:
+    """The evaluation without its long values, unless they are fields that every reader knows."""
+    extra = {key: value for key, value in metric.__pydantic_extra__.items() if len(json.dumps(value)) <= LONGEST_VALUE}
+    known = {key: getattr(metric, key) for key in metric.model_fields_set if key in Metric.model_fields}
+    return Metric.model_validate({**known, **extra})

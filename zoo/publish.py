@@ -18,7 +18,7 @@ from zoo.addresses import shown_address
 from zoo.backends import open_writer
 from zoo.checkpoint import Header, read_header
 from zoo.documents import dump_json, explain
-from zoo.entry import CARD, CONFIG, MAX_FILE_BYTES, PAGE, VERSION_PATTERN, WEIGHTS, Entry, FileEntry, Index
+from zoo.entry import CARD, CONFIG, MAX_FILE_BYTES, PAGE, VERSION_PATTERN, WEIGHTS, Entry, FileEntry, Index, Metric
 from zoo.errors import CheckpointError, PublishError
 from zoo.metrics import read_metric
 from zoo.pages.card import make_card
@@ -86,13 +86,14 @@ def publish(
     with writer.new_folder() as made:
         header, files = _copy_checkpoint(Path(weights), made)
         shown, picture_files = _copy_pictures(pictures, made)
+        measured, metric_files = _copy_metrics(metrics, files[0], made)
         config = header.config
         written_by = config.pifa_version if re.fullmatch(VERSION_PATTERN, config.pifa_version) else None
         facts = {
             "name": name,
             "version": version,
             "created": created or dt.datetime.now(dt.UTC).date(),
-            "files": (*files, *picture_files),
+            "files": (*files, *picture_files, *metric_files),
             "preset": config.preset,
             "architecture": architecture,
             "scheme": config.scheme,
@@ -105,7 +106,7 @@ def publish(
             "boxes": config.boxes,
             "grow": config.grow,
             "training_data": config.training.data,
-            "metrics": tuple(read_metric(Path(path), files[0]) for path in metrics),
+            "metrics": measured,
             "licence": licence,
             "source_commit": source_commit,
             "min_pifa": min_pifa or written_by,
@@ -158,6 +159,19 @@ def _copy_pictures(pictures: Sequence[tuple[Path, str]], made: Path) -> tuple[li
         files.append(write_new(made / name, data).named(name))
         shown.append({"file": name, "caption": caption})
     return shown, files
+
+
+def _copy_metrics(
+    metrics: Sequence[str | os.PathLike[str]], weights: FileEntry, made: Path
+) -> tuple[tuple[Metric, ...], list[FileEntry]]:
+    """Copy the evaluations whole, as ``evaluation-1.json`` and so on; what the index says of them, and the files."""
+    measured, files = [], []
+    for number, path in enumerate(metrics, 1):
+        metric, data = read_metric(Path(path), weights)
+        measured.append(metric)
+        name = f"evaluation-{number}.json"
+        files.append(write_new(made / name, data).named(name))
+    return tuple(measured), files
 
 
 def _entry(facts: dict[str, object]) -> Entry:

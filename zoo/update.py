@@ -106,8 +106,8 @@ def _check_never_seen(url: str) -> None:
     """Refuse to begin anew where this publisher has seen an index: who emptied the place may not be its owner."""
     if (state := state_file(cache_folder(), url)).exists():
         raise StaleIndexError(
-            f"{shown_address(url)}: expected the index that was seen before, found none or an empty one; if you mean to "
-            f"begin anew, delete {state}"
+            f"{shown_address(url)}: expected the index that was seen before, found none or an empty one; if you mean "
+            f"to begin anew, delete {state}"
         )
 
 
