@@ -22,6 +22,7 @@ from zoo.storage import (
     temporary_path,
     unique_name,
     write_new,
+    write_once,
     writing,
 )
 
@@ -106,11 +107,7 @@ class FolderBackend:
         with writing(target):
             target.parent.mkdir(exist_ok=True)
             _inside(self.folder, path)
-        with temporary_path(target.parent, ".file-") as temporary:
-            write_new(temporary, data)
-            with writing(target):
-                temporary.replace(target)
-                sync_folder(target.parent)
+        write_once(target, data)
 
     @contextmanager
     def turn(self) -> Iterator[None]:

@@ -15,7 +15,7 @@ from zoo.documents import Document, dump_json, parse
 from zoo.entry import Index, Sha256
 from zoo.errors import StaleIndexError, ZooError
 from zoo.signatures.keys import TrustedKey
-from zoo.storage import locked, sync_folder, temporary_path, write_new, writing
+from zoo.storage import locked, write_once, writing
 
 LOCK_SECONDS = 60.0
 
@@ -133,10 +133,7 @@ def _read(state: Path) -> Seen | None:
 
 
 def _write(state: Path, seen: Seen) -> None:
-    with temporary_path(state.parent, ".seen-") as temporary, writing(state):
-        write_new(temporary, dump_json(seen.model_dump(mode="json")))
-        temporary.replace(state)
-        sync_folder(state.parent)
+    write_once(state, dump_json(seen.model_dump(mode="json")))
 
 
 def _time(moment: dt.datetime) -> str:
