@@ -289,7 +289,7 @@ def site(registry: str | None, out: Path, **options: Any) -> None:
     from zoo.pages.site import make_site
 
     versions = make_site(registry or zoo.default_registry(), out, **options)
-    click.echo(f"{out}: {versions} versions")
+    click.echo(f"{out}: {versions} version{'s' * (versions != 1)}")
 
 
 COMMANDS = (list_, show, get, publish, verify, yank, sign, key, trust, prune, site)
