@@ -21,8 +21,6 @@ from zoo.documents import dump_json, explain
 from zoo.entry import CARD, CONFIG, MAX_FILE_BYTES, PAGE, VERSION_PATTERN, WEIGHTS, Entry, FileEntry, Index, Metric
 from zoo.errors import CheckpointError, PublishError
 from zoo.metrics import read_metric
-from zoo.pages.card import make_card
-from zoo.pages.page import make_page
 from zoo.pages.pictures import MAX_PICTURE_BYTES, picture_suffix
 from zoo.signatures.signer import Signer
 from zoo.storage import copy_hashed, read_up_to, write_new
@@ -79,6 +77,9 @@ def publish(
         SignatureError: the registry is signed, and not by the signer's key.
         ZooError: the registry cannot be read or written.
     """
+    from zoo.pages.card import make_card  # not needed by who only reads
+    from zoo.pages.page import make_page
+
     url = os.fspath(registry)
     writer = open_writer(url, Path(staging) if staging is not None else None)
     writer.prepare()
