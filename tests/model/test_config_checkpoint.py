@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from checkpoint_header import header_of
 from safetensors.torch import load_file, save_file
 
 from pifa_data.errors import CheckpointError, ConfigError
 from pifa_data.morphable import MorphableModel
-from pifa_model.checkpoint import Header, MorphableReference, load_checkpoint, read_header, save_checkpoint
+from pifa_model.checkpoint import load_checkpoint, read_header, save_checkpoint
 from pifa_model.config import Config, load_config, preset_names
 from pifa_model.network import Network
 
@@ -28,17 +29,7 @@ def make_checkpoint(path: Path, model: MorphableModel) -> Network:
     config = tiny_config()
     torch.manual_seed(0)
     network = Network(config.network, model)
-    header = Header(
-        preset="compact",
-        network=config.network,
-        config=config,
-        scheme="ibug68",
-        landmark_kind="2d",
-        input_size=114,
-        boxes="tight",
-        grow=1.4,
-        morphable=MorphableReference(name=model.name, fingerprint=model.fingerprint),
-    )
+    header = header_of(config, model)
     save_checkpoint(path, header, network)
     return network
 

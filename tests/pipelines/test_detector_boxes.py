@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from checkpoint_header import header_of
 from command_line import good, pifa
 
 from pifa_data.boxes import DETECTOR_GROW, box_size, detector_box, tight_box
@@ -16,7 +17,7 @@ from pifa_data.faces import Face
 from pifa_data.fitting import Fitters
 from pifa_data.morphable import MorphableModel
 from pifa_data.readers import FORMATS, read_faces
-from pifa_model.checkpoint import Header, MorphableReference, save_checkpoint
+from pifa_model.checkpoint import save_checkpoint
 from pifa_model.config import load_config
 from pifa_model.network import Network
 from pipelines.eval_collect import input_box
@@ -27,17 +28,7 @@ def checkpoint(model: MorphableModel, tmp_path: Path) -> Path:
     """Of a small network without training, whose header says that it was trained on a detector's boxes."""
     config = load_config("compact", ("network.hidden=8", "network.visualization.vertices=150"))
     torch.manual_seed(0)
-    header = Header(
-        preset="compact",
-        network=config.network,
-        config=config,
-        scheme="ibug68",
-        landmark_kind="2d",
-        input_size=114,
-        boxes="detector",
-        grow=DETECTOR_GROW,
-        morphable=MorphableReference(name=model.name, fingerprint=model.fingerprint),
-    )
+    header = header_of(config, model, boxes="detector", grow=DETECTOR_GROW)
     save_checkpoint(tmp_path / "last.safetensors", header, Network(config.network, model))
     model.save(tmp_path / "morphable.safetensors")
     return tmp_path

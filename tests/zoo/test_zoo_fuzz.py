@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from checkpoint_header import header_of
 from fuzzing import COUNT, mutants
 
 import zoo
 from pifa_data.errors import PifaError
 from pifa_data.morphable import MorphableModel
-from pifa_model.checkpoint import Header, MorphableReference, load_checkpoint, save_checkpoint
+from pifa_model.checkpoint import load_checkpoint, save_checkpoint
 from pifa_model.config import load_config
 from pifa_model.network import Network
 from zoo.checkpoint import read_header
@@ -134,18 +135,7 @@ def test_mutated_indexes(rich: Path) -> None:
 def real(model: MorphableModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of a network that can be loaded."""
     config = load_config("compact", ("network.hidden=8", "network.visualization.vertices=100"))
-    header = Header(
-        preset="compact",
-        network=config.network,
-        config=config,
-        scheme="ibug68",
-        landmark_kind="2d",
-        input_size=114,
-        boxes="tight",
-        grow=1.4,
-        morphable=MorphableReference(name=model.name, fingerprint=model.fingerprint),
-        training={"data": ["300W"]},
-    )
+    header = header_of(config, model, training={"data": ["300W"]})
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("real") / "model.safetensors"
     save_checkpoint(path, header, Network(config.network, model))
