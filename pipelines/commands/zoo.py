@@ -115,6 +115,15 @@ def get(reference: str, registry: str | None, offline: bool, out: Path | None) -
     click.echo(str(run_get(reference, registry, out, offline=offline)))
 
 
+def _tell(done: str, options: dict[str, Any]) -> None:
+    """What was done to a registry, and what is left to do where it was staged."""
+    from pipelines.registry import upload_help
+    from zoo.addresses import shown_address
+
+    click.echo(f"{shown_address(options['registry'])}: {done}")
+    click.echo(upload_help(options["staging"], options["registry"]), nl=False, err=True)
+
+
 @click.command()
 @click.argument("checkpoint", metavar="RUN")
 @click.option("--name", required=True, help="Name of the checkpoint, as pifa68-compact.")
@@ -134,12 +143,10 @@ def publish(checkpoint: str, **options: Any) -> None:
       pifa zoo publish RUN --name my68 --version 1.0.0 --registry registry --metric eval.json
       pifa zoo publish RUN --name my68 --version 1.0.0 --registry s3://bucket/zoo --metric eval.json --sign zoo.key
     """
-    from pipelines.registry import run_publish, upload_help
-    from zoo.addresses import shown_address
+    from pipelines.registry import run_publish
 
     entry = run_publish(checkpoint, **options)
-    click.echo(f"{shown_address(options['registry'])}: published {entry.label}")
-    click.echo(upload_help(options["staging"], options["registry"]), nl=False, err=True)
+    _tell(f"published {entry.label}", options)
 
 
 @click.command()
@@ -176,15 +183,13 @@ def yank(reference: str, reason: str, **options: Any) -> None:
       pifa zoo yank my68@1.0.0 --reason "trained on test faces" --registry registry
     """
     import zoo
-    from pipelines.registry import run_yank, upload_help
-    from zoo.addresses import shown_address
+    from pipelines.registry import run_yank
 
     parsed = zoo.parse_reference(reference)
     if parsed.version is None:
         raise click.UsageError("expected an exact version, as NAME@1.0.0")
     entry = run_yank(parsed.name, parsed.version, reason, **options)
-    click.echo(f"{shown_address(options['registry'])}: yanked {entry.label}")
-    click.echo(upload_help(options["staging"], options["registry"]), nl=False, err=True)
+    _tell(f"yanked {entry.label}", options)
 
 
 @click.command()
@@ -197,15 +202,12 @@ def sign(adopt: bool, **options: Any) -> None:
     Example:
       pifa zoo sign --registry registry --sign zoo.key
     """
-    from pipelines.registry import run_sign, upload_help
-    from zoo.addresses import shown_address
+    from pipelines.registry import run_sign
 
     if not options["key"]:
         raise click.UsageError("missing --sign KEY")
     index = run_sign(adopt=adopt, **options)
-    where = shown_address(options["registry"])
-    click.echo(f"{where}: signed {len(index.entries)} versions; holds until {index.expires:%Y-%m-%d}")
-    click.echo(upload_help(options["staging"], options["registry"]), nl=False, err=True)
+    _tell(f"signed {len(index.entries)} versions; holds until {index.expires:%Y-%m-%d}", options)
 
 
 @click.command()
