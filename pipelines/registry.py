@@ -70,8 +70,11 @@ def run_verify(reference: str | None, registry: str | None) -> tuple[list[zoo.Pr
     Raises:
         ZooError: its index can't be read or is not to be trusted, or has no such entry.
     """
+    from zoo.verify import problems_in
+
     source = zoo.Registry(registry)
-    return zoo.verify(reference, registry), not source.keys and bool(source.index().signed_by)
+    index = source.index()
+    return problems_in(source, index, reference), not source.keys and bool(index.signed_by)
 
 
 def run_publish(

@@ -81,17 +81,15 @@ def write_record(folder: Path, record: Record) -> None:
     write_once(folder / RECORD, dump_json(record.model_dump(mode="json")))
 
 
-def as_verified(path: Path, file: FileEntry) -> Verified:
-    """What to record of a file whose hash is right."""
+def as_verified(path: Path, sha256: str) -> Verified:
+    """What to record of a file that has this hash."""
     status = path.stat()
-    return Verified(sha256=file.sha256, size=status.st_size, mtime_ns=status.st_mtime_ns, ctime_ns=status.st_ctime_ns)
+    return Verified(sha256=sha256, size=status.st_size, mtime_ns=status.st_mtime_ns, ctime_ns=status.st_ctime_ns)
 
 
 def is_unchanged(path: Path, verified: Verified) -> bool:
     """Whether the file at ``path`` is still as it was when it was verified."""
     try:
-        status = path.stat()
+        return as_verified(path, verified.sha256) == verified
     except OSError:
         return False
-    found = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    return found == (verified.size, verified.mtime_ns, verified.ctime_ns)

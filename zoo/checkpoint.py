@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field, JsonValue
 from safetensors import SafetensorError, safe_open
 
-from zoo.documents import Document, load_json, parse
+from zoo.documents import Document, load_json, validated
 from zoo.entry import Entry, Text
 from zoo.errors import CheckpointError
 from zoo.plain import plain
@@ -93,8 +93,8 @@ def read_header(path: Path, where: str | None = None) -> Header:
             f"{where}: expected a configuration of at most {MAX_CONFIG_CHARS} characters, found {len(text)}; {cure}"
         )
     source = f"{where}, metadata key 'pifa'"
-    config = parse(CheckpointConfig, text, source, CheckpointError)
-    return Header(config, load_json(text, source, CheckpointError))
+    document = load_json(text, source, CheckpointError)
+    return Header(validated(CheckpointConfig, text, source, CheckpointError), document)
 
 
 def _refuse_huge(path: Path) -> None:

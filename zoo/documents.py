@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
@@ -55,6 +56,29 @@ def load_json(data: bytes | str, where: str, error: type[ZooError] = ZooError) -
         return found
     except (ValueError, RecursionError) as problem:
         raise error(f"{where}: expected a JSON document, found something else ({problem}); {_CURE}") from problem
+
+
+def read_document(model: type[Model], path: Path, max_bytes: int, cure: str) -> Model | None:
+    """Read a small document of the program's own; None where there is none.
+
+    ``cure`` ends the message about a damaged one.
+
+    Raises:
+        ZooError: it cannot be read, is too large, or is no such document.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(max_bytes + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise ZooError(f"{path}: expected to read it, found {error.strerror or error}; make it readable") from error
+    if len(data) > max_bytes:
+        raise ZooError(f"{path}: expected at most {max_bytes} bytes, found more; {cure}")
+    try:
+        return parse(model, data, str(path))
+    except ZooError as error:
+        raise ZooError(f"{error}; {cure}") from error
 
 
 def dump_json(value: object) -> bytes:

@@ -33,6 +33,9 @@ MAX_FILE_BYTES = 2**34
 # Thousands of entries fit; a hostile index cannot fill the memory.
 MAX_INDEX_BYTES = 16 * 2**20
 
+# A bundle of a signature has two kilobytes.
+MAX_SIGNATURE_BYTES = 2**20
+
 NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,63}"
 # Nine digits a part keep a hostile version from being a huge number.
 VERSION_PATTERN = r"(?:0|[1-9][0-9]{0,8})(?:\.(?:0|[1-9][0-9]{0,8})){2}"

@@ -23,7 +23,7 @@ from zoo.cache import (
     read_record,
     write_record,
 )
-from zoo.checkpoint import disagreement, read_header
+from zoo.checkpoint import Header, disagreement, read_header
 from zoo.documents import dump_json
 from zoo.entry import CONFIG, VERSION_PATTERN, WEIGHTS, Entry, FileEntry, version_key
 from zoo.errors import CheckpointError, UnknownEntryError
@@ -107,34 +107,33 @@ def _bring(registry: Registry, entry: Entry, file: FileEntry, folder: Path, adva
     """Verify the weights, downloaded if need be, and write their configuration and the record beside them."""
     path = folder / WEIGHTS
     signature = registry.weights_signature(entry)
-    signed_by: tuple[str, ...] = ()
-    seen: Verified | None = None
+    accepted: list[tuple[Verified, Header, tuple[str, ...]]] = []
 
     def accept(found: Path) -> None:
-        nonlocal signed_by, seen
-        seen = as_verified(found, file)
-        where = registry.where(path_of(entry, WEIGHTS))
-        if difference := disagreement(read_header(found, where), entry):
+        seen, where = as_verified(found, file.sha256), registry.where(path_of(entry, WEIGHTS))
+        header = read_header(found, where)
+        if difference := disagreement(header, entry):
             raise CheckpointError(f"{where}: {difference}; tell the registry's publisher")
-        signed_by = registry.check_weights(entry, found, signature)
+        accepted.append((seen, header, registry.check_weights(entry, found, signature)))
 
     if _holds(path, file):
         accept(path)
     else:
         download(registry.sources(entry, WEIGHTS), file, path, accept=accept, advance=advance)
     # It is the one in the weights' header, whatever a registry's config.json says: `verify` compares the two.
-    config = dump_json(read_header(path).document)
+    ((seen, header, signed_by),) = accepted
+    config = dump_json(header.document)
     write_once(folder / CONFIG, config)
-    weights = as_verified(path, file)
-    if seen is not None and weights.is_as(seen):  # else it was changed in between, and the next fetch hashes it
-        of_config = as_verified(folder / CONFIG, hash_bytes(config).named(CONFIG))
+    weights = as_verified(path, file.sha256)
+    if weights.is_as(seen):  # else it was changed in between, and the next fetch hashes it
+        of_config = as_verified(folder / CONFIG, hash_bytes(config).sha256)
         write_record(folder, Record(weights=weights, config=of_config, signed_by=signed_by))
 
 
 def _holds(path: Path, file: FileEntry) -> bool:
     try:
-        before = as_verified(path, file)
-        return before.size == file.size and hash_file(path).is_of(file) and as_verified(path, file) == before
+        before = as_verified(path, file.sha256)
+        return before.size == file.size and hash_file(path).is_of(file) and is_unchanged(path, before)
     except OSError:
         return False
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import os
-import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from zoo.backends import Backend, Mirror, Writer, open_backend
 from zoo.backends.folder import FolderBackend
 from zoo.cache import cache_folder, remembered_folder, state_file
-from zoo.entry import INDEX, MAX_INDEX_BYTES, WEIGHTS, Entry, FileEntry, Index, signature_path
+from zoo.entry import INDEX, MAX_INDEX_BYTES, MAX_SIGNATURE_BYTES, WEIGHTS, Entry, FileEntry, Index, signature_path
 from zoo.errors import (
     MissingFileError,
     OfflineError,
@@ -30,7 +29,7 @@ from zoo.errors import (
     ZooError,
 )
 from zoo.index import EMPTY, parse_index
-from zoo.storage import CHUNK, check, copy_hashed, hash_bytes, write_once
+from zoo.storage import check, copy_hashed, hash_bytes, read_up_to, write_once
 from zoo.transfer import Source, patiently
 
 if TYPE_CHECKING:
@@ -40,7 +39,6 @@ log = logging.getLogger("pifa")
 
 # What `Registry.read` takes into memory; weights are copied to disk instead.
 MAX_READ_BYTES = 64 * 2**20
-MAX_SIGNATURE_BYTES = 2**20
 
 SMALL_SECONDS = 300.0
 """For an index, a signature or a card: whoever is slower holds everybody up."""
@@ -328,15 +326,13 @@ def _read(place: Backend | Writer, path: str, max_bytes: int) -> bytes:
         UnreachableError: it takes too long.
         RegistryError: it can't be read.
     """
-    limit, data = time.monotonic() + SMALL_SECONDS, bytearray()
     with place.open(path) as opened:
-        while len(data) < max_bytes and (chunk := opened.stream.read(min(CHUNK, max_bytes - len(data)))):
-            data += chunk
-            if time.monotonic() > limit:
-                raise UnreachableError(
-                    f"{path}: expected it within {SMALL_SECONDS:g} s, found {len(data)} bytes so far; try again later"
-                )
-    return bytes(data)
+        try:
+            return read_up_to(opened.stream, max_bytes, SMALL_SECONDS)
+        except TimeoutError as error:
+            raise UnreachableError(
+                f"{path}: expected it within {SMALL_SECONDS:g} s, {error}; try again later"
+            ) from error
 
 
 def path_of(entry: Entry, name: str) -> str:

@@ -1,8 +1,11 @@
 """Files that are hashed as they are copied, and that exist whole or not at all."""
 
 import hashlib
+import math
 import os
 import secrets
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -81,11 +84,17 @@ def hash_file(path: Path) -> Digest:
         return Digest(hashlib.file_digest(file, "sha256").hexdigest(), file.tell())
 
 
-def read_up_to(source: BinaryIO, max_bytes: int) -> bytes:
-    """Read a stream to its end, or ``max_bytes`` of it; one ``read`` of a network stream may give less."""
-    data = bytearray()
-    while len(data) < max_bytes and (chunk := source.read(max_bytes - len(data))):
+def read_up_to(source: BinaryIO, max_bytes: int, seconds: float = math.inf) -> bytes:
+    """Read a stream to its end, or ``max_bytes`` of it; one ``read`` of a network stream may give less.
+
+    Raises:
+        TimeoutError: it takes longer than ``seconds``.
+    """
+    limit, data = time.monotonic() + seconds, bytearray()
+    while len(data) < max_bytes and (chunk := source.read(min(CHUNK, max_bytes - len(data)))):
         data += chunk
+        if time.monotonic() > limit:
+            raise TimeoutError(f"found {len(data)} bytes so far")
     return bytes(data)
 
 
@@ -171,6 +180,24 @@ def temporary_path(folder: Path, prefix: str) -> Iterator[Path]:
     finally:
         with suppress(FileNotFoundError):
             path.unlink()
+
+
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """A folder outside of everything, removed at the end.
+
+    Raises:
+        ZooError: it can't be made.
+    """
+    try:
+        made = tempfile.TemporaryDirectory(prefix=prefix)
+    except OSError as error:
+        raise ZooError(
+            f"TMPDIR: expected a folder for temporary files, found {error.strerror or error}; "
+            "name one that you may write"
+        ) from error
+    with made as folder:
+        yield Path(folder)
 
 
 @contextmanager

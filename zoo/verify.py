@@ -1,19 +1,17 @@
 """Checking a registry: every file against the index, and every checkpoint against its entry."""
 
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from zoo.checkpoint import config_fault, disagreement, read_header
-from zoo.entry import CONFIG, INDEX, MAX_INDEX_BYTES, WEIGHTS, Entry, signature_path
+from zoo.entry import CONFIG, INDEX, MAX_INDEX_BYTES, WEIGHTS, Entry, Index, signature_path
 from zoo.errors import MissingFileError, ZooError
 from zoo.index import parse_index
 from zoo.reference import matching
 from zoo.registry import Registry, file_of, path_of
-from zoo.storage import hash_bytes, read_up_to
+from zoo.storage import hash_bytes, read_up_to, temporary_folder
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,11 @@ def verify(ref: str | None = None, registry_url: str | os.PathLike[str] | None =
         ZooError: there is no folder for temporary files.
     """
     registry = Registry(registry_url)
-    index = registry.index()
+    return problems_in(registry, registry.index(), ref)
+
+
+def problems_in(registry: Registry, index: Index, ref: str | None = None) -> list[Problem]:
+    """`verify`, of a registry whose index was read."""
     signed_by: tuple[str, ...] = ()
     found: list[Problem] = []
     if index.signed_by and not registry.keys:
@@ -63,7 +65,7 @@ def verify(ref: str | None = None, registry_url: str | os.PathLike[str] | None =
 def problems_of(registry: Registry, entry: Entry) -> list[Problem]:
     """What is wrong with an entry and its files."""
     found: list[Problem] = []
-    with temporary_folder() as folder:
+    with temporary_folder("pifa-verify-") as folder:
         for file in entry.files:
             try:
                 registry.copy(entry, file.name, folder / file.name)
@@ -87,24 +89,6 @@ def _signatures(
             yield Problem(label, file, f"{message}; have it signed by `pifa zoo sign` with that key")
         except ZooError as error:
             yield Problem(label, file, str(error))
-
-
-@contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """A folder for copies to check, removed at the end.
-
-    Raises:
-        ZooError: it can't be made.
-    """
-    try:
-        made = tempfile.TemporaryDirectory(prefix="pifa-verify-")
-    except OSError as error:
-        raise ZooError(
-            f"TMPDIR: expected a folder for temporary files, found {error.strerror or error}; "
-            "name one that you may write"
-        ) from error
-    with made as folder:
-        yield Path(folder)
 
 
 def _content(registry: Registry, entry: Entry, folder: Path) -> list[Problem]:

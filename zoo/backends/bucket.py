@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
@@ -19,7 +18,7 @@ from zoo.backends.base import Opened
 from zoo.entry import CONFIG, INDEX, MAX_INDEX_BYTES, FileEntry
 from zoo.errors import MissingFileError, PublishError, RegistryError, UnreachableError, ZooError
 from zoo.plain import first_line
-from zoo.storage import hash_stream, read_up_to
+from zoo.storage import hash_stream, read_up_to, temporary_folder
 from zoo.transfer import patiently
 
 log = logging.getLogger("pifa")
@@ -85,24 +84,19 @@ class BucketBackend:
 
     @contextmanager
     def open(self, path: str, start: int = 0) -> Iterator[Opened]:
-        where, ranged = self.where(path), {"Range": f"bytes={start}-"} if start else {}
+        where = self.where(path)
         try:
-            with _plain_errors(where):
-                reply = self._client.get_object(Bucket=self._bucket, Key=self._prefix + path, **ranged)
+            reply = self._get(path, **({"Range": f"bytes={start}-"} if start else {}))
         except _BeyondTheEnd:
-            start = 0
-            with _plain_errors(where):
-                reply = self._client.get_object(Bucket=self._bucket, Key=self._prefix + path)
+            start, reply = 0, self._get(path)
         with closing(reply["Body"]) as body:  # as its own manager it gives a stream that may end early
             yield Opened(cast(BinaryIO, _Body(body, where)), start, start + int(reply["ContentLength"]))
 
     def prepare(self) -> None:
         self.exists()
 
-    @contextmanager
-    def new_folder(self) -> Iterator[Path]:
-        with tempfile.TemporaryDirectory(prefix="pifa-publish-") as folder:
-            yield Path(folder)
+    def new_folder(self) -> AbstractContextManager[Path]:
+        return temporary_folder("pifa-publish-")
 
     def put_version(self, made: Path, path: str, files: Sequence[FileEntry]) -> None:
         for file in files:
@@ -125,8 +119,7 @@ class BucketBackend:
 
     def read_indexes(self) -> tuple[list[bytes], str | None]:
         try:
-            with _plain_errors(self.where(INDEX)):
-                reply = self._client.get_object(Bucket=self._bucket, Key=self._prefix + INDEX)
+            reply = self._get(INDEX)
         except MissingFileError:
             return [], None
         with closing(reply["Body"]) as body:
@@ -140,6 +133,10 @@ class BucketBackend:
             return False
         # A write that is done although its answer got lost is sent again by the client: what then stands there is ours.
         return written or self.read_indexes()[0] == [data]
+
+    def _get(self, path: str, **ranged: str) -> Any:
+        with _plain_errors(self.where(path)):
+            return self._client.get_object(Bucket=self._bucket, Key=self._prefix + path, **ranged)
 
     def _put_new(self, path: str, source: Path) -> bool:
         def put() -> bool:
@@ -237,16 +234,12 @@ def _plain_errors(where: str) -> Iterator[None]:
         raise RegistryError(f"{text}; check the credentials and what they may do") from error
     except ZooError:
         raise
-    except BotoCoreError as error:
+    except (BotoCoreError, OSError) as error:
         if "redential" in type(error).__name__:
             raise RegistryError(
                 f"{where}: expected credentials, found none that work ({first_line(error)}); set AWS_ACCESS_KEY_ID and "
                 "AWS_SECRET_ACCESS_KEY, or a profile"
             ) from error
-        raise UnreachableError(
-            f"{where}: expected an answer, found {first_line(error)}; check the connection"
-        ) from error
-    except OSError as error:
         raise UnreachableError(
             f"{where}: expected an answer, found {first_line(error)}; check the connection"
         ) from error

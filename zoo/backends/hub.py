@@ -9,17 +9,16 @@ from __future__ import annotations
 import copy
 import hashlib
 import random
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from zoo.backends.hub_reading import COMMIT, HubReader, LateError, NotThereError
 from zoo.entry import INDEX, MAX_INDEX_BYTES, FileEntry
 from zoo.errors import PublishError
-from zoo.storage import Digest, hash_bytes, read_up_to
+from zoo.storage import Digest, hash_bytes, read_up_to, temporary_folder
 
 ATTEMPTS = 50
 PAUSE, LONGEST_PAUSE = 0.1, 5.0
@@ -36,10 +35,8 @@ class HubBackend(HubReader):
         except NotThereError as error:
             raise PublishError(f"{error}; if there is none, make it: hf repos create {self._repo}") from error
 
-    @contextmanager
-    def new_folder(self) -> Iterator[Path]:
-        with tempfile.TemporaryDirectory(prefix="pifa-publish-") as folder:
-            yield Path(folder)
+    def new_folder(self) -> AbstractContextManager[Path]:
+        return temporary_folder("pifa-publish-")
 
     def put_version(self, made: Path, path: str, files: Sequence[FileEntry]) -> None:
         from huggingface_hub import CommitOperationAdd

@@ -50,9 +50,6 @@ class HubReader(WebBackend):
         self._repo, self._revision, self._folder = _parts(url)
         super().__init__(url)
 
-    def where(self, path: str) -> str:
-        return f"{self.url.rstrip('/')}/{path}"
-
     def exists(self) -> bool:
         """Whether there is such a repository, with such a revision."""
         self._head()

@@ -10,11 +10,8 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, StringConstraints
 
 from zoo.documents import Document, parse
-from zoo.entry import Sha256, Text
+from zoo.entry import MAX_SIGNATURE_BYTES, Sha256, Text
 from zoo.errors import SignatureError
-
-# Real ones have 2 kilobytes.
-MAX_SIGNATURE_BYTES = 2**20
 
 _NONE = "this is no signature that pifa makes"
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
-from zoo.documents import Document, dump_json, parse
+from zoo.documents import Document, dump_json, read_document
 from zoo.entry import Index, Sha256
 from zoo.errors import StaleIndexError, ZooError
 from zoo.signatures.keys import TrustedKey
@@ -116,20 +116,7 @@ def _compare(index: Index, sha256: str, seen: Seen, state: Path, where: str) -> 
 
 
 def _read(state: Path) -> Seen | None:
-    cure = "delete it only if you trust the registry's index of today"
-    try:
-        with state.open("rb") as file:
-            data = file.read(MAX_STATE_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise ZooError(f"{state}: expected to read it, found {error.strerror or error}; make it readable") from error
-    if len(data) > MAX_STATE_BYTES:
-        raise ZooError(f"{state}: expected at most {MAX_STATE_BYTES} bytes, found more; {cure}")
-    try:
-        return parse(Seen, data, str(state))
-    except ZooError as error:
-        raise ZooError(f"{error}; {cure}") from error
+    return read_document(Seen, state, MAX_STATE_BYTES, "delete it only if you trust the registry's index of today")
 
 
 def _write(state: Path, seen: Seen) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.errors import ZooError
-from zoo.storage import sync_folder, write_new, writing
+from zoo.storage import flush, sync_folder, write_new, writing
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -92,8 +92,7 @@ def make_key(private: Path, password: str | None = None) -> Path:
     try:
         with writing(private), os.fdopen(handle, "wb") as file:
             file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
+            flush(file)
         write_new(public, _trusted(key.public_key(), str(public)).pem.encode("ascii"))
         sync_folder(private.parent)
     except BaseException:

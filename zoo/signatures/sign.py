@@ -14,8 +14,9 @@ from zoo.errors import PublishError, SignatureError
 from zoo.registry import Registry, file_of, path_of, read_signature
 from zoo.signatures.keys import TrustedKey
 from zoo.signatures.signer import Signer
+from zoo.storage import temporary_folder
 from zoo.update import update_index
-from zoo.verify import problems_of, temporary_folder
+from zoo.verify import problems_of
 
 
 def sign(
@@ -78,7 +79,7 @@ class _Source(Registry):
 def _sign_weights(writer: Writer, source: Registry, entry: Entry, signer: Signer) -> None:
     file = file_of(entry, WEIGHTS)
     where = source.where(path_of(entry, WEIGHTS))
-    with temporary_folder() as folder:
+    with temporary_folder("pifa-sign-") as folder:
         path = folder / WEIGHTS
         source.copy(entry, WEIGHTS, path)
         done = [key for key in signer.public if _has_signed(writer, key, file, path, where)]

@@ -51,9 +51,9 @@ class Signer:
         """Put the signatures of an index that is about to be written."""
         from zoo.signatures.signing import sign_bytes
 
+        sha256 = hash_bytes(data).sha256
         for public, key in self._pairs:
-            path = signature_path(hash_bytes(data).sha256, public.fingerprint)
-            writer.put_file(path, sign_bytes(INDEX, data, key))
+            writer.put_file(signature_path(sha256, public.fingerprint), sign_bytes(INDEX, data, key))
 
     def sign_weights(self, writer: Writer, path: Path, file: FileEntry, done: Collection[TrustedKey] = ()) -> None:
         """Put the signatures of the weights at ``path``, but for those by the keys that have ``done`` it."""

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import Field, ValidationError
 
 from zoo.addresses import shown_address
-from zoo.documents import Document, dump_json, explain, parse
+from zoo.documents import Document, dump_json, explain, read_document
 from zoo.entry import Sha256, Text
 from zoo.errors import ZooError
 from zoo.signatures.keys import TrustedKey, parse_public_key, read_public_key
@@ -82,20 +82,10 @@ def trusted(cache: Path) -> tuple[Trusted, ...]:
     """
     path = cache / "zoo" / FILE
     cure = "trust the keys anew after you have moved it away"
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_TRUST_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        return ()
-    except OSError as error:
-        raise ZooError(f"{path}: expected to read it, found {error.strerror or error}; make it readable") from error
-    if len(data) > MAX_TRUST_BYTES:
-        raise ZooError(f"{path}: expected at most {MAX_TRUST_BYTES} bytes, found more; {cure}")
-    try:
-        records = parse(_Records, data, str(path)).keys
-    except ZooError as error:
-        raise ZooError(f"{error}; {cure}") from error
-    return tuple(_checked(record, f"{path}, key {record.fingerprint[:16]}", cure) for record in records)
+    records = read_document(_Records, path, MAX_TRUST_BYTES, cure) or _Records(schema_version=1, keys=())
+    return tuple(
+        _checked(record, f"{path}, key {record.fingerprint[:16]}", cure) for record in (records.keys if records else ())
+    )
 
 
 def trust(key_file: Path, registry: str | None, cache: Path) -> TrustedKey:
