@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+from serving import serving
+
 
 class Proxy(socketserver.ThreadingTCPServer):
     """The proxy: its address, and the first lines of the requests it got.
@@ -72,11 +74,5 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
 @contextmanager
 def forward_proxy(password: str | None = None) -> Iterator[Proxy]:
     """Start a proxy, and stop it."""
-    with Proxy(password) as proxy:
-        thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield proxy
-        finally:
-            proxy.shutdown()
-            thread.join()
+    with serving(Proxy(password)) as proxy:
+        yield proxy

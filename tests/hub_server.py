@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
+from serving import serving
 
 READER, WRITER = "hf_reader", "hf_writer"
 """Tokens with the right to read every repository, and to change it too."""
@@ -334,7 +335,7 @@ def hub_server(patch: pytest.MonkeyPatch) -> Iterator[Hub]:
     from huggingface_hub import constants
 
     hub = Hub()
-    with Server(hub) as server:
+    with serving(Server(hub)) as server:
         patch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
         patch.setenv("HF_TOKEN", WRITER)
         # What it reads from the environment once, when it is imported.
@@ -343,11 +344,7 @@ def hub_server(patch: pytest.MonkeyPatch) -> Iterator[Hub]:
         patch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", False)
         patch.setattr(constants, "HF_HUB_OFFLINE", False)
         patch.setattr(constants, "HF_TOKEN_PATH", os.devnull)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
         try:
             yield hub
         finally:
             huggingface_hub.close_session()
-            server.shutdown()
-            thread.join()

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from serving import serving
+
 
 @dataclass(frozen=True)
 class Request:
@@ -134,11 +136,5 @@ class _Connection(socketserver.StreamRequestHandler):
 @contextmanager
 def upstream(folder: Path) -> Iterator[Upstream]:
     """Start a server of a folder's files, and stop it."""
-    with Upstream(folder) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Upstream(folder)) as server:
+        yield server

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from originals import spread, write_ict
+from serving import serving
 
 from cli import main
 from pifa_data.errors import MorphableError
@@ -100,13 +101,9 @@ def server(kit: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
         monkeypatch.setattr(module, "published_files", lambda: pinned)
     monkeypatch.setenv("PIFA_HOME", str(tmp_path / "home"))
     state = Server(kit)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler(state)) as listening:
-        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler(state))) as listening:
         state.url = f"http://127.0.0.1:{listening.server_port}/kit"
         yield state
-        listening.shutdown()
-        thread.join()
 
 
 FAST = (0.01, 0.01)

@@ -2,11 +2,11 @@
 
 import functools
 import http.server
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from serving import serving
 
 import zoo
 
@@ -19,12 +19,8 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture
 def url(published: Path) -> Iterator[str]:
     handler = functools.partial(Quiet, directory=published)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
         yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
 
 
 def test_fetch_and_verify(url: str, published: Path) -> None:
