@@ -101,9 +101,13 @@ class Registry:
         if self._keys is None:
             from zoo.signatures.trust import trusted_keys
 
-            bundled = self.folder is not None and self.folder.resolve() == BUNDLED
-            self._keys = () if bundled else trusted_keys(self.url, self._cache)
+            self._keys = () if self.is_bundled else trusted_keys(self.url, self._cache)
         return self._keys
+
+    @property
+    def is_bundled(self) -> bool:
+        """Whether it is the one that ships with the program."""
+        return self.folder is not None and self.folder.resolve() == BUNDLED
 
     def where(self, path: str) -> str:
         """How a file of the registry is named in messages: folder or URL, then ``path``."""

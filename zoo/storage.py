@@ -4,6 +4,7 @@ import hashlib
 import math
 import os
 import secrets
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -180,6 +181,21 @@ def temporary_path(folder: Path, prefix: str) -> Iterator[Path]:
     finally:
         with suppress(FileNotFoundError):
             path.unlink()
+
+
+@contextmanager
+def working_folder(folder: Path) -> Iterator[Path]:
+    """Make a folder that is moved to its place; what is left of it is removed.
+
+    Raises:
+        ZooError: it cannot be made.
+    """
+    with writing(folder):
+        folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -162,7 +162,7 @@ def test_which_registry_the_commands_name(shelf: Path, tmp_path: Path, monkeypat
     assert "--boxes boxes.csv --registry REGISTRY copy" in commands(None)
     assert str(shelf) not in commands(None)
     assert "--registry 'https://example.org/a b;x' --out" in commands("https://example.org/a b;x")
-    monkeypatch.setattr("zoo.pages.site.BUNDLED", shelf)
+    monkeypatch.setattr("zoo.registry.BUNDLED", shelf)
     assert "--boxes boxes.csv copy" in commands(None)
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 from urllib.parse import urlsplit
@@ -21,6 +20,7 @@ from zoo.storage import (
     sync_folder,
     temporary_path,
     unique_name,
+    working_folder,
     write_new,
     write_once,
     writing,
@@ -73,16 +73,9 @@ class FolderBackend:
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
 
-    @contextmanager
-    def new_folder(self) -> Iterator[Path]:
+    def new_folder(self) -> AbstractContextManager[Path]:
         """Hidden and in the registry, so that one rename moves it to its place."""
-        made = self.folder / unique_name(".publish-")
-        with writing(made):
-            made.mkdir()
-        try:
-            yield made
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
+        return working_folder(self.folder / unique_name(".publish-"))
 
     def put_version(self, made: Path, path: str, files: Sequence[FileEntry]) -> None:
         target = self.folder / path

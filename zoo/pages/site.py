@@ -6,10 +6,8 @@ hashes and their first bytes, and the pages' policy lets nothing run but the sit
 """
 
 import os
-import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from zoo.addresses import shown_address
@@ -17,8 +15,8 @@ from zoo.entry import CARD, Entry
 from zoo.errors import ZooError
 from zoo.pages.pictures import MAX_PICTURE_BYTES, picture_suffix
 from zoo.pages.site_pages import UNNAMED, Checkpoint, VersionPage, checkpoints, list_page
-from zoo.registry import BUNDLED, Registry
-from zoo.storage import writing
+from zoo.registry import Registry
+from zoo.storage import unique_name, working_folder, writing
 
 FILES = ".pifa-site"
 """The list of a site's files, by which it is known as one of ours."""
@@ -65,7 +63,7 @@ def _address(source: Registry) -> str | None:
     if source.folder is None:
         return shown_address(source.url)
     # The path of a folder on this machine is nobody else's business, and of no use to them.
-    return None if source.folder.resolve() == BUNDLED.resolve() else UNNAMED
+    return None if source.is_bundled else UNNAMED
 
 
 def _write_checkpoint(source: Registry, checkpoint: Checkpoint, made: Path, address: str | None) -> None:
@@ -140,16 +138,11 @@ def _foreign(out: Path) -> str | None:
     return None if ours else next(out.iterdir()).name
 
 
-@contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
+def _new_folder(out: Path) -> AbstractContextManager[Path]:
     """An empty folder beside ``out`` (so on its file system), removed unless it was moved away."""
-    folder = out.with_name(f".{out.name}.{secrets.token_hex(8)}")
-    with writing(folder):
-        folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with writing(out.parent):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    return working_folder(out.with_name(unique_name(f".{out.name}.")))
 
 
 def _replace(made: Path, out: Path) -> None:
