@@ -47,7 +47,7 @@ class Mirror:
         self._backend: Backend | None = None
 
     def where(self, path: str) -> str:
-        return f"{self.url.rstrip('/')}/{path}"
+        return f"{shown_address(self.url).rstrip('/')}/{path}"
 
     def exists(self) -> bool:
         return self._opened().exists()
