@@ -17,7 +17,7 @@ from pifa_data.drawing import draw_box, draw_landmarks, write_png
 from pifa_data.errors import AnnotationError, ImageError, PifaError
 from pifa_data.images import read_image
 from pifa_data.readers.base import IMAGE_SUFFIXES
-from pifa_model.inference import Alignment
+from pifa_model.results import Alignment
 from pipelines.checkpoints import load_aligner
 from pipelines.progress import progress
 
