@@ -38,24 +38,23 @@ class Photo:
     Attributes:
         pixels: ``(h, w, 3)`` uint8 RGB, turned upright by its EXIF data.
         width, height: of the original, upright; larger than w and h where it was decoded smaller.
+        factor: original pixels a decoded pixel: 1, 2, 4 or 8.
+        shift: ``(2,)``; x of the original = factor · x + shift.
     """
 
     pixels: np.ndarray
     width: int
     height: int
-
-    @property
-    def factor(self) -> tuple[float, float]:
-        """Original pixels a decoded pixel, in x and y."""
-        return self.width / self.pixels.shape[1], self.height / self.pixels.shape[0]
+    factor: int
+    shift: np.ndarray
 
     def to_original(self, points: np.ndarray) -> np.ndarray:
         """``(..., 2)`` pixels of ``pixels`` to pixels of the original."""
-        return (np.asarray(points, np.float64) + 0.5) * self.factor - 0.5
+        return np.asarray(points, np.float64) * self.factor + self.shift
 
     def from_original(self, points: np.ndarray) -> np.ndarray:
         """The inverse of ``to_original``."""
-        return (np.asarray(points, np.float64) + 0.5) / self.factor - 0.5
+        return (np.asarray(points, np.float64) - self.shift) / self.factor
 
 
 def read_photo(path: str | Path, boxes: Sequence[np.ndarray] = (), size: int = 0) -> Photo:
@@ -77,14 +76,16 @@ def decode_photo(
 ) -> Photo:
     """As ``read_photo``, of a file's bytes; ``largest`` refuses more pixels, counted before anything is decoded."""
     width, height, reducible = _examine(data, name, largest)
-    smallest = _smallest(width, height, reducible)
-    wanted = max(smallest, _enough(boxes, size))
-    pixels = _decode(data, name, wanted)
-    if (width, height) != (pixels.shape[1] * wanted, pixels.shape[0] * wanted):
-        near = abs(pixels.shape[1] * wanted - width) < wanted and abs(pixels.shape[0] * wanted - height) < wanted
-        if not near:
-            raise ImageError(f"{name}: the header says {width} × {height} pixels, but the image is of another size")
-    return Photo(pixels, width, height)
+    factor = max(_smallest(width, height, reducible), _enough(boxes, size))
+    pixels = _decode(data, name, factor)
+    excess = np.array([pixels.shape[1] * factor - width, pixels.shape[0] * factor - height])
+    if (np.abs(excess) >= factor).any():
+        raise ImageError(f"{name}: the header says {width} × {height} pixels, but the image is of another size")
+    # The blocks of a reduced JPEG begin at the first pixel that is stored, which turning may have made the last one.
+    orientation = read_orientation(io.BytesIO(data))
+    reversed_ = np.array([orientation in (2, 3, 6, 7), orientation in (3, 4, 7, 8)])
+    shift = (factor - 1) / 2 - np.where(reversed_, excess, 0)
+    return Photo(pixels, width, height, factor, shift)
 
 
 def _examine(data: bytes, name: str, largest: int | None) -> tuple[int, int, bool]:
@@ -140,8 +141,9 @@ def _decode(data: bytes, name: str, factor: int) -> np.ndarray:
     if image is None:
         raise ImageError(f"{name}: not an image that OpenCV can read")
     if not jpeg and factor > 1:
-        height, width = (-(-n // factor) for n in image.shape[:2])
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        # Whole blocks from the corner that the file begins with. Without it, here, for flipped ones: at most 7 pixels.
+        height, width = (max(1, n // factor) for n in image.shape[:2])
+        image = cv2.resize(image[: height * factor, : width * factor], (width, height), interpolation=cv2.INTER_AREA)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 

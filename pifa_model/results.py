@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,6 +28,17 @@ class Alignment:
     pose: np.ndarray
     params: np.ndarray
     score: float
+
+    def enlarged(self, factor: float, shift: np.ndarray) -> Alignment:
+        """The same face in pixels x′ = factor · x + shift, as of the photo that a smaller one was made from."""
+        camera = self.params[:8].reshape(2, 4) * factor
+        camera[:, 3] += shift
+        return replace(
+            self,
+            box=self.box * factor + np.tile(shift, 2),
+            landmarks=self.landmarks * factor + shift,
+            params=np.concatenate([camera.ravel(), self.params[8:]]),
+        )
 
 
 @dataclass(frozen=True)

@@ -53,9 +53,21 @@ def checkpoint_file(name: str, registry: str | None = None) -> Path:
 
 
 def load_aligner(
-    name: str, *, morphable: str | None = None, registry: str | None = None, device: str = "auto"
+    name: str,
+    *,
+    morphable: str | None = None,
+    registry: str | None = None,
+    device: str = "auto",
+    runtime: str = "torch",
 ) -> tuple[Aligner, Path]:
     """The aligner of a checkpoint and its file; its morphable model is found by fingerprint.
+
+    Args:
+        name: run, file or zoo name.
+        morphable: the morphable model, where it is not found by its fingerprint.
+        registry: of a zoo name.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        runtime: ``torch``, or ``onnx``.
 
     Raises:
         PifaError, ZooError: the checkpoint or its morphable model can't be had or don't match.
