@@ -207,7 +207,7 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
 
 
 def refuse_cut_short(data: bytes, name: str) -> None:
-    """Raises ``ImageError``: OpenCV decodes a JPEG or PNG that was cut short to a half-grey picture without an error."""
+    """Raises ``ImageError``: OpenCV decodes a JPEG or PNG that was cut short half grey, without an error."""
     if _cut_short(data):
         raise ImageError(f"{name}: the image file is cut short; copy it again")
 

@@ -27,6 +27,9 @@ its height, and still has 80 after a halving."""
 _FACTORS = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4}
 _FACTORS[8] = cv2.IMREAD_REDUCED_COLOR_8
 
+_LEFT, _UP = (2, 3, 6, 7), (3, 4, 7, 8)
+"""EXIF orientations whose upright image has the pixel that is stored first on the right, and at the bottom."""
+
 _DEEP = ((1023, 2), (4095, 4))
 """Largest value of sensors of 10 and 12 bits, and by how many bits their 16-bit files are brought to 8."""
 
@@ -38,24 +41,23 @@ class Photo:
     Attributes:
         pixels: ``(h, w, 3)`` uint8 RGB, turned upright by its EXIF data.
         width, height: of the original, upright; larger than w and h where it was decoded smaller.
+        factor: original pixels a decoded pixel: 1, 2, 4 or 8.
+        shift: ``(2,)``; x of the original = factor · x + shift.
     """
 
     pixels: np.ndarray
     width: int
     height: int
-
-    @property
-    def factor(self) -> tuple[float, float]:
-        """Original pixels a decoded pixel, in x and y."""
-        return self.width / self.pixels.shape[1], self.height / self.pixels.shape[0]
+    factor: int
+    shift: np.ndarray
 
     def to_original(self, points: np.ndarray) -> np.ndarray:
         """``(..., 2)`` pixels of ``pixels`` to pixels of the original."""
-        return (np.asarray(points, np.float64) + 0.5) * self.factor - 0.5
+        return np.asarray(points, np.float64) * self.factor + self.shift
 
     def from_original(self, points: np.ndarray) -> np.ndarray:
         """The inverse of ``to_original``."""
-        return (np.asarray(points, np.float64) + 0.5) / self.factor - 0.5
+        return (np.asarray(points, np.float64) - self.shift) / self.factor
 
 
 def read_photo(path: str | Path, boxes: Sequence[np.ndarray] = (), size: int = 0) -> Photo:
@@ -77,14 +79,15 @@ def decode_photo(
 ) -> Photo:
     """As ``read_photo``, of a file's bytes; ``largest`` refuses more pixels, counted before anything is decoded."""
     width, height, reducible = _examine(data, name, largest)
-    smallest = _smallest(width, height, reducible)
-    wanted = max(smallest, _enough(boxes, size))
-    pixels = _decode(data, name, wanted)
-    if (width, height) != (pixels.shape[1] * wanted, pixels.shape[0] * wanted):
-        near = abs(pixels.shape[1] * wanted - width) < wanted and abs(pixels.shape[0] * wanted - height) < wanted
-        if not near:
-            raise ImageError(f"{name}: the header says {width} × {height} pixels, but the image is of another size")
-    return Photo(pixels, width, height)
+    factor = max(_smallest(width, height, reducible), _enough(boxes, size))
+    pixels = _decode(data, name, factor)
+    excess = np.array([pixels.shape[1] * factor - width, pixels.shape[0] * factor - height])
+    if (np.abs(excess) >= factor).any():
+        raise ImageError(f"{name}: the header says {width} × {height} pixels, but the image is of another size")
+    # The blocks of a reduced JPEG begin at the first pixel that is stored, which turning may have made the last one.
+    orientation = read_orientation(io.BytesIO(data)) if _is_jpeg(data) else 1
+    flipped = np.array([orientation in _LEFT, orientation in _UP])
+    return Photo(pixels, width, height, factor, (factor - 1) / 2 - np.where(flipped, excess, 0))
 
 
 def _examine(data: bytes, name: str, largest: int | None) -> tuple[int, int, bool]:
@@ -94,7 +97,7 @@ def _examine(data: bytes, name: str, largest: int | None) -> tuple[int, int, boo
     pixels = size[0] * size[1]
     if largest is not None and pixels > largest:
         raise ImageError(f"{name}: expected at most {largest} pixels, found {size[0]} × {size[1]}; scale it down")
-    reducible = data[:2] == b"\xff\xd8" and not _progressive(data)
+    reducible = _is_jpeg(data) and not _progressive(data)
     # A reduced JPEG needs the memory of what comes out; anything else that of the whole.
     most = LARGEST_PIXELS * (64 if reducible else 1)
     side = LARGEST_SIDE * (8 if reducible else 1)
@@ -125,7 +128,7 @@ def _enough(boxes: Sequence[np.ndarray], size: int) -> int:
 
 def _decode(data: bytes, name: str, factor: int) -> np.ndarray:
     buffer = np.frombuffer(data, np.uint8)
-    jpeg = data[:2] == b"\xff\xd8"
+    jpeg = _is_jpeg(data)
     try:
         if jpeg:
             image = cv2.imdecode(buffer, _FACTORS[factor])
@@ -140,8 +143,9 @@ def _decode(data: bytes, name: str, factor: int) -> np.ndarray:
     if image is None:
         raise ImageError(f"{name}: not an image that OpenCV can read")
     if not jpeg and factor > 1:
-        height, width = (-(-n // factor) for n in image.shape[:2])
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        # Whole blocks, so that every pixel of the smaller image is the mean of one.
+        height, width = (max(1, n // factor) for n in image.shape[:2])
+        image = cv2.resize(image[: height * factor, : width * factor], (width, height), interpolation=cv2.INTER_AREA)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
@@ -182,11 +186,15 @@ def _turned(image: np.ndarray, orientation: int) -> np.ndarray:
     """Upright, by EXIF's orientation: OpenCV turns nothing that it decodes with its alpha."""
     if orientation in (5, 6, 7, 8):
         image = np.swapaxes(image, 0, 1)
-    if orientation in (2, 3, 6, 7):
+    if orientation in _LEFT:
         image = image[:, ::-1]
-    if orientation in (3, 4, 7, 8):
+    if orientation in _UP:
         image = image[::-1]
     return np.ascontiguousarray(image)
+
+
+def _is_jpeg(data: bytes) -> bool:
+    return data[:2] == b"\xff\xd8"
 
 
 def _progressive(data: bytes) -> bool:
