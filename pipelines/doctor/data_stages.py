@@ -12,6 +12,7 @@ import numpy as np
 from pifa_data.boxes import face_rng, jitter_box, square_of, tight_box
 from pifa_data.build import PrepConfig
 from pifa_data.camera import camera, project, rotation
+from pifa_data.detection import open_detector
 from pifa_data.drawing import draw_mesh
 from pifa_data.fitting import LandmarkFitter, landmarks_of
 from pifa_data.images import CropSource, decode_image
@@ -21,7 +22,6 @@ from pipelines.doctor.timing import Stage, Work
 
 SCHEME: Final = "ibug68"
 KIND: Final = "2d"
-CASCADES = Path(cv2.__file__).parent / "data"
 WIDTH, HEIGHT = 640, 480
 FITTED = 64
 """Faces of one fit."""
@@ -146,10 +146,9 @@ class Subject:
         return work
 
     def detect(self) -> Work:
-        """The cascade that the built-in detector begins with."""
-        grey = cv2.cvtColor(self.picture, cv2.COLOR_RGB2GRAY)
-        cascade = cv2.CascadeClassifier(str(CASCADES / "haarcascade_frontalface_default.xml"))
-        return lambda: cascade.detectMultiScale(grey, 1.1, 3, minSize=(24, 24))
+        """The built-in detector on the whole picture."""
+        detector, picture = open_detector("haar"), self.picture
+        return lambda: detector(picture)
 
 
 def data_stages(subject: Subject) -> list[Stage]:

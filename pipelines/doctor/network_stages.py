@@ -14,6 +14,7 @@ from pifa_data.camera import crop_camera
 from pifa_data.images import crop_image
 from pifa_model.checkpoint import Checkpoint, Header, MorphableReference
 from pifa_model.config import load_config
+from pifa_model.engine import TorchEngine
 from pifa_model.inference import Aligner
 from pifa_model.losses import AlignmentLoss
 from pifa_model.network import Network
@@ -62,7 +63,7 @@ class Trainee:
             grow=GROW,
             morphable=MorphableReference(name=self.model.name, fingerprint=self.model.fingerprint),
         )
-        aligner = Aligner(Checkpoint(header, self.network.eval(), self.model), self.device)
+        aligner = Aligner(TorchEngine(Checkpoint(header, self.network.eval(), self.model), self.device))
         picture, boxes = self.subject.picture, [self.subject.box] * batch
         return self._waiting(lambda: aligner(picture, boxes))
 

@@ -172,19 +172,18 @@ def morphable_rows() -> list[Row]:
 
 
 def opencv_rows() -> list[Row]:
-    """What of OpenCV is no code: the cascades of the built-in face detector; and what it decodes videos with."""
+    """What an OpenCV may lack: the cascades of the built-in detector, and what reads videos."""
     import cv2
 
-    cascades = Path(cv2.__file__).parent / "data"  # cv2.data says the same, but tells no type
-    found = [
-        name for name in ("frontalface_default", "profileface") if (cascades / f"haarcascade_{name}.xml").is_file()
-    ]
-    rows = [Row("cascades", f"{', '.join(found)}: the built-in face detector's")]
-    if len(found) < 2:
-        cure = "pip install --force-reinstall opencv-python; or give boxes by --boxes"
-        rows = [Row("cascades", f"not all of the built-in detector's are in {cascades}", "warning", cure)]
+    from pifa_data.detection import open_detector
+    from pifa_data.errors import PifaError
+
+    try:
+        rows = [Row("face detector", f"{open_detector('haar').name}: its cascades are there")]
+    except PifaError as error:
+        rows = [Row("face detector", one_line(error), "warning", "pip install 'opencv-python<5', or give --boxes")]
     backends = [cv2.videoio_registry.getBackendName(which) for which in cv2.videoio_registry.getStreamBackends()]
     if "FFMPEG" in backends:
         return [*rows, Row("videos", "decoded by FFmpeg")]
-    return [*rows, Row("videos", f"no FFmpeg in this OpenCV ({', '.join(backends) or 'nothing'})", "warning",
-                       "pip install opencv-python, whose wheels have it")]  # fmt: skip
+    found = f"no FFmpeg in this OpenCV ({', '.join(backends) or 'nothing'})"
+    return [*rows, Row("videos", found, "warning", "pip install opencv-python, whose wheels have it")]
