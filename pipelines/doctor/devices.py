@@ -69,8 +69,9 @@ def torch_rows() -> list[Row]:
 
     cuda = torch.version.cuda
     build = f"CUDA {cuda} build" if cuda else f"ROCm {torch.version.hip} build" if torch.version.hip else "CPU build"
-    value = f"{torch.__version__}, {build}, {torch.get_num_threads()} threads"
-    rows = [Row("PyTorch", value, details={"cuda_build": cuda, "threads": torch.get_num_threads()})]
+    threads = torch.get_num_threads()
+    value = f"{torch.__version__}, {build}, {threads} thread{'s' * (threads != 1)}"
+    rows = [Row("PyTorch", value, details={"cuda_build": cuda, "threads": threads})]
     if cuda or torch.version.hip:
         rows += _cuda_rows()
     elif _DRIVER.exists():

@@ -29,26 +29,26 @@ def print_page(report: Report, console: Console | None = None) -> None:
     console = console or Console()
     if not console.is_terminal:
         console = Console(file=console.file, width=WIDTH, no_color=True, highlight=False)
+    names = max((len(row.name) for rows in report.sections.values() for row in rows), default=0)
     for name, rows in report.sections.items():
         if rows:
             console.print(Text(TITLES[name], "bold"))
-            console.print(_rows(rows))
+            console.print(_rows(rows, min(names, 24)))
+            console.print()
     if report.speed:
         console.print(Text("Speed, the best of a few", "bold"))
         console.print(_speed(report.speed))
+        console.print()
     if report.note:
         console.print(Text(f"Speed: {report.note}", "bold"))
     _end(report, console)
 
 
-def _table() -> Table:
-    return Table(box=None, show_header=False, padding=(0, 1, 0, 1), pad_edge=True)
-
-
-def _rows(rows: list[Row]) -> Table:
-    table = _table()
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+def _rows(rows: list[Row], names: int) -> Table:
+    """A section, its columns below those of the others."""
+    table = Table(box=None, show_header=False, padding=(0, 1))
+    table.add_column(no_wrap=True, min_width=max(map(len, WORDS.values())))
+    table.add_column(overflow="fold", min_width=names)
     table.add_column(overflow="fold")
     for row in rows:
         value = Text(row.value)
@@ -62,7 +62,7 @@ def _speed(timings: list[Timing]) -> Table:
     devices = list(dict.fromkeys(timing.device for timing in timings))
     stages = list(dict.fromkeys(timing.stage for timing in timings))
     by = {(timing.stage, timing.device): timing for timing in timings}
-    table = Table(box=None, padding=(0, 1, 0, 1))
+    table = Table(box=None, padding=(0, 1))
     table.add_column("stage", header_style="dim")
     for device in devices:
         table.add_column(device, header_style="dim", justify="right", no_wrap=True)
@@ -81,7 +81,8 @@ def _cells(timing: Timing | None) -> tuple[Text, Text]:
         return Text("BROKEN", STYLES["broken"]), Text(timing.error)
     milliseconds = 1e3 * timing.seconds
     digits = 2 if milliseconds < 10 else 1 if milliseconds < 100 else 0
-    return Text(f"{milliseconds:.{digits}f} ms"), Text(f"{timing.per_second:,.0f} {timing.unit} a second")
+    rate = f"{timing.per_second:,.{0 if timing.per_second >= 9.5 else 1}f}"
+    return Text(f"{milliseconds:.{digits}f} ms"), Text(f"{rate} {timing.unit} a second")
 
 
 def _end(report: Report, console: Console) -> None:

@@ -56,5 +56,5 @@ def program_rows() -> list[Row]:
     if not (root / ".git").exists():
         return []
     if path := shutil.which("git"):
-        return [Row("git", f"{one_line(path)}: stores and runs record the commit of this checkout")]
-    return [Row("git", "missing: stores and runs can't record the commit of this checkout", "absent", "install git")]
+        return [Row("git", f"{one_line(path)}: runs record the commit of this checkout")]
+    return [Row("git", "missing: runs can't record the commit of this checkout", "absent", "install git")]
