@@ -193,7 +193,7 @@ def _reliability(figure: Figure, theme: Theme, lines: Sequence[Line]) -> None:
     limits = sorted({line.numbers.score_threshold for line in lines if line.numbers.score_threshold is not None})
     of = " or ".join(f"{limit:g}" for limit in limits)
     curve.set(xlim=(0, 101), ylim=(0, 101), xlabel="score, %", ylabel=f"crops with an error below {of} %, %")
-    curve.legend(fontsize=8, loc="upper left")
+    curve.legend(fontsize=8, loc="lower right")
     counts.set(xlim=(0, 101), xlabel="score, %", ylabel="crops")
     counts.set_ylim(bottom=0)
 
