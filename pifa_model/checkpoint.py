@@ -127,6 +127,15 @@ def read_header(path: Path) -> Header:
             document = json.loads((file.metadata() or {}).get("pifa", "null"))
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a safetensors checkpoint ({_shown(error)})") from error
+    return parse_header(document, path)
+
+
+def parse_header(document: object, path: Path) -> Header:
+    """Check a header that was read from ``path``.
+
+    Raises:
+        CheckpointError: as ``read_header``.
+    """
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise CheckpointError(f"{path}: a safetensors file, but not a PIFA checkpoint (no {FORMAT} header)")
     if document.get("format_version") != FORMAT_VERSION:
