@@ -55,12 +55,20 @@ class Aligner:
             CheckpointError, MorphableError: see ``load_checkpoint``.
         """
         file = checkpoint_in(Path(path))
-        fingerprint = read_header(file).morphable.fingerprint
-        beside = file.parent / "morphable.safetensors"
-        if morphable is not None or beside.is_file():
-            model = MorphableModel.load(Path(morphable or beside))
-        elif (model := load_builtin()).fingerprint != fingerprint:
+
+        def find(fingerprint: str) -> MorphableModel:
+            beside = file.parent / "morphable.safetensors"
+            if morphable is not None or beside.is_file():
+                return MorphableModel.load(Path(morphable or beside))
+            if (model := load_builtin()).fingerprint == fingerprint:
+                return model
             raise CheckpointError(f"{file}: its morphable model is not beside it ({beside}); name it with `morphable`")
+
+        if file.suffix == ".onnx":
+            from pifa_model.onnx_engine import OnnxEngine
+
+            return cls(OnnxEngine(file, find))
+        model = find(read_header(file).morphable.fingerprint)
         return cls(TorchEngine(load_checkpoint(file, model), device, blocks))
 
     def with_scheme(self, scheme: str) -> Aligner:
