@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pifa_data.boxes import GROW, box_size, detector_box, square_of, tight_box
+from pifa_data.boxes import box_size, detector_box, square_of, tight_box
 from pifa_data.detection import Detector, input_box
 from pifa_data.images import crop_image
 from pifa_model import Aligner, Alignment
@@ -231,7 +231,7 @@ class Tracker:
 
     def _patch(self, image: np.ndarray, face: Alignment) -> np.ndarray:
         """``(PATCH, PATCH)`` what the face looks like, of mean 0 and length 1."""
-        crop = crop_image(image, square_of(_tight(face), GROW, PATCH))
+        crop = crop_image(image, square_of(_tight(face), 1.0, PATCH))
         grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.float64)
         return (grey - grey.mean()) / max(float(np.linalg.norm(grey - grey.mean())), 1e-6)
 
