@@ -56,14 +56,14 @@ def main() -> None:
             for i in range(FRAMES):
                 writer.write(view(photo, (x, y), pace * i / FPS, rng))
             writer.release()
-            told[name] = measure(aligner, detector, clip)
+            told[name] = measure(aligner, detector, clip, pace == 0)
     for name, numbers in told.items():
         print(name, ", ".join(f"{key} {value:.3g}" for key, value in numbers.items()))
     if arguments.json:
         arguments.json.write_text(json.dumps(told, indent=1), encoding="utf-8")
 
 
-def measure(aligner: Aligner, detector: Any, clip: Path) -> dict[str, float]:
+def measure(aligner: Aligner, detector: Any, clip: Path, still: bool) -> dict[str, float]:
     """One clip, three times: plain, smoothed, with an overlay."""
     runs = {}
     variants = {"plain": {}, "smooth": {"smooth": True}, "overlay": {"overlay": clip.with_suffix(".webm")}}
@@ -79,21 +79,27 @@ def measure(aligner: Aligner, detector: Any, clip: Path) -> dict[str, float]:
             advance=lambda done, note="": None,
         )
         seconds = time.perf_counter() - start
-        runs[name] = (summary, seconds, [record for record in records if record.get("track") == 0])
+        runs[name] = (summary, seconds, [record for record in records if "track" in record])
     summary, seconds, plain = runs["plain"]
     landmarks = np.array([record["landmarks"] for record in plain])
     steady = np.array([record["landmarks"] for record in runs["smooth"][2]])
     size = float(box_size(np.concatenate([landmarks.min(1), landmarks.max(1)], axis=1)).mean()) / 100
-    return {
+    told = {
         "frames_per_second": FRAMES / seconds,
         "with_overlay": FRAMES / runs["overlay"][1],
-        "followed": len({record["frame"] for record in plain}) / FRAMES,
+        "followed": len(runs["plain"][2]) / FRAMES,
         "detected": summary.detections / FRAMES,
         "tracks": summary.tracks,
-        "jitter": float(landmarks.std(0).mean()) / size,
-        "jitter_smooth": float(steady[25:].std(0).mean()) / size,
         "moved_by_smoothing": float(np.linalg.norm(steady - landmarks, axis=2).mean()) / size,
     }
+    if still:
+        told |= {"jitter": _jitter(landmarks) / size, "jitter_smooth": _jitter(steady) / size}
+    return told
+
+
+def _jitter(landmarks: np.ndarray) -> float:
+    """Pixels, once a second has gone by."""
+    return float(landmarks[25:].std(0).mean())
 
 
 if __name__ == "__main__":

@@ -164,20 +164,28 @@ class Tracker:
         for track in list(self._tracks):
             here = {i for i in left if overlap(tights[i], _tight(track.face)) >= OVERLAP}
             left -= here
+            if here:
+                # The box of landmarks that lie too large makes the next too large; the detector's is another opinion.
+                self._anchor(image, track, boxes[min(here)])
             self._count(track, bool(here) or self._looks_like_a_face(image, track.face), time)
         self._lost += doubtful
         pairs = [(overlap(tights[i], _tight(track.face)), i, track) for i in left for track in self._lost]
         for iou, i, track in sorted(pairs, key=lambda pair: (-pair[0], pair[2].number)):
             if iou >= OVERLAP and i in left and track in self._lost and self._start(image, boxes[i], time, track):
                 left.discard(i)
-        for track in doubtful:
-            if track in self._lost:
-                box = follow_box(self._aligner, track.face)
-                if _usable(box, image) and self._looks_like_a_face(image, track.face):
-                    self._start(image, box, time, track)
+        for track in list(self._lost):
+            box = follow_box(self._aligner, track.face)
+            if _usable(box, image) and self._looks_like_a_face(image, track.face):
+                self._start(image, box, time, track)
         for i in sorted(left):
             self._start(image, boxes[i], time, None)
         self._tracks.sort(key=lambda track: track.number)
+
+    def _anchor(self, image: np.ndarray, track: Track, box: np.ndarray) -> None:
+        """Align a face that is followed anew, from a detector's box, if its own is far from what is found there."""
+        face = self._again(image, self._align(image, [box])[0]) if _usable(box, image) else None
+        if face is not None and face.score >= LOW and overlap(_tight(face), _tight(track.face)) < MOVED:
+            track.face, track.patch = face, self._patch(image, face)
 
     def _count(self, track: Track, found: bool, time: float) -> None:
         """A detector misses faces and finds some that are none: one find is not worth two misses."""
