@@ -4,8 +4,9 @@
 
 A checkpoint is a run or a file with its morphable model, or the built-in one; without any, networks of ``small`` and
 ``compact`` with random weights that start frontal and stay near it. ``aligner`` is ``Aligner.batch`` of one photo of
-640x480 pixels, crop and pose included; ``crops`` are ``align_crops`` alone. Works are timed in turns, so ratios hold on
-a busy machine: a ratio is the median of the ratios of each turn. Milliseconds are the median and the least of all turns.
+640x480 pixels, crop and pose included; ``crops`` are ``align_crops`` alone. Works are timed in turns, so ratios hold
+on a busy machine: a ratio is the median of the ratios of each turn. Milliseconds are the median and the least of all
+turns.
 """
 
 from __future__ import annotations
