@@ -21,6 +21,7 @@ from pifa_data.readers.aflw import project_poses
 from pifa_model import Aligner
 from pipelines.align import AlignOptions, run_align
 from pipelines.align import images as images_module
+from pipelines.align import run as run_module
 from pipelines.align.database import aflw_angles
 from pipelines.align.journal import Journal
 
@@ -181,10 +182,8 @@ class FakeDetector:
 def test_detected_faces_are_aligned_twice_and_doubtful_ones_left_out(
     small_run: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import pifa_data.detection
-
     detector = FakeDetector([[20, 20, 90, 90], [30, 25, 100, 95]])
-    monkeypatch.setattr(pifa_data.detection, "open_detector", lambda name: detector, raising=False)
+    monkeypatch.setattr(run_module, "open_detector", lambda name: detector)
     both = json.loads(good("align", small_run, photos / "0.png", "--json").stdout)["faces"]
     aligner = Aligner.load(small_run, small_run / "morphable.safetensors")
     image = cv2.imread(str(photos / "0.png"))[..., ::-1].copy()
