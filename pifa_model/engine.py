@@ -82,13 +82,14 @@ class TorchEngine:
         kinds = kinds or [self.header.landmark_kind] * len(crops)
         marching = torch.tensor([kind == "2d" for kind in kinds], dtype=torch.bool, device=self.device)
         found = self.network(images, blocks=self.blocks)
-        outputs = found.params
-        if not all(bool(torch.isfinite(output).all()) for output in outputs):
+        stages = torch.stack([self.network.initial.expand(len(crops), -1), *found.params])
+        if not torch.isfinite(stages).all():
             raise CheckpointError("the checkpoint gives parameters that are not finite; its training went wrong")
-        stages = [self.network.initial.expand(len(crops), -1), *outputs]
+        # Those of all stages as of one batch: at batch 1 the number of operations is what they cost.
+        points = self.landmarks(stages.flatten(0, 1), marching.repeat(len(stages)))
         return CropResult(
-            params=torch.stack(stages).cpu().numpy(),
-            landmarks=torch.stack([self.landmarks(p, marching) for p in stages]).cpu().numpy(),
+            params=stages.cpu().numpy(),
+            landmarks=points.unflatten(0, stages.shape[:2]).cpu().numpy(),
             visibility=self.landmarks.visibility(stages[-1], marching).cpu().numpy(),
             # Estimated for the points that it was trained on.
             expected=DISTANCE * found.spread[-1].exp().mean(1).cpu().numpy()

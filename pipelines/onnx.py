@@ -6,6 +6,7 @@ import hashlib
 import logging
 from pathlib import Path
 
+from pifa_data.errors import CheckpointError
 from pifa_data.morphable import MorphableModel
 from pifa_model.checkpoint import load_checkpoint, read_header
 from pifa_model.export import export
@@ -43,7 +44,10 @@ def load_onnx(
         # Another process may have been first; both files are the same.
         done = export(load_checkpoint(file, model), kept, overwrite=True)
         log.info("%s: exported for ONNX Runtime, within %.1g pixels of PyTorch: %s", name, done.largest, kept)
-    return OnnxEngine(kept, model, threads), file
+    try:
+        return OnnxEngine(kept, model, threads), file
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; delete it, and it is made again") from error
 
 
 def model_of(file: Path, fingerprint: str, name: str | None = None) -> MorphableModel:

@@ -1,0 +1,112 @@
+"""``pifa export``, and checkpoints in ONNX Runtime, as a user meets them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from pifa_data.errors import CheckpointError, PifaError, StoreError
+from pifa_data.store import Store
+from pifa_model import Aligner
+from pipelines import onnx as onnx_module
+from pipelines.commands.export import export
+from pipelines.export import run_export
+from pipelines.onnx import load_onnx
+
+pytest.importorskip("onnx", reason="needs pip install 'pifa[onnx]'")
+pytest.importorskip("onnxruntime", reason="needs pip install 'pifa[onnx]'")
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def exported(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("exported") / "small.onnx"
+    run_export(str(small_run), path)
+    return path
+
+
+def run(*arguments: Any) -> Any:
+    return CliRunner().invoke(export, [str(argument) for argument in arguments])
+
+
+def test_the_command_tells_what_it_wrote(small_run: Path, small_store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.onnx"
+    done = run(small_run, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert re.fullmatch(rf"{out}: 0\.\d MB, landmarks within .* pixels of PyTorch's on 12 faces\n", done.stdout)
+    assert isinstance(run(small_run, "--out", out).exception, PifaError)
+    told = json.loads(run(small_run, "--out", out, "--overwrite", "--faces", small_store, "--json").stdout)
+    assert told["path"] == str(out)
+    assert told["bytes"] == out.stat().st_size
+    assert told["faces"] == 64
+    assert told["largest"] < 0.01
+
+
+def test_a_store_of_other_crops_is_refused(small_run: Path, small_store: Path, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="not a store"):
+        run_export(str(small_run), tmp_path / "x.onnx", faces=str(tmp_path))
+    assert not (tmp_path / "x.onnx").exists()
+
+
+def test_an_aligner_of_an_exported_file(small_run: Path, small_store: Path, exported: Path) -> None:
+    engine, file = load_onnx(str(exported), morphable=str(small_run / "morphable.safetensors"), threads=1)
+    assert file == exported
+    crops = Store(str(small_store)).read("images", slice(0, 5))
+    expected = Aligner.load(small_run).align_crops(crops)
+    found = Aligner(engine).align_crops(crops)
+    np.testing.assert_allclose(found.landmarks, expected.landmarks, atol=1e-2)
+    assert (found.visibility == expected.visibility).mean() > 0.99
+    image = np.random.default_rng(0).integers(0, 255, (90, 80, 3)).astype(np.uint8)
+    boxes = [[10, 10, 60, 70], [5, 20, 50, 80]]
+    for ours, theirs in zip(Aligner(engine)(image, boxes), Aligner.load(small_run)(image, boxes), strict=True):
+        np.testing.assert_allclose(ours.landmarks, theirs.landmarks, atol=1e-2)
+        np.testing.assert_allclose(ours.pose, theirs.pose, atol=1e-4)
+        assert ours.score == pytest.approx(theirs.score, abs=1e-3)
+
+
+def test_a_checkpoint_is_exported_once_and_kept(
+    small_run: Path, pifa_home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "pifa.onnx")
+    first, file = load_onnx(str(small_run))
+    assert file == small_run / "best.safetensors"
+    assert first.path.parent == pifa_home / "exported"
+    assert "exported for ONNX Runtime" in caplog.text
+    monkeypatch.setattr(onnx_module, "export", None)
+    assert load_onnx(str(small_run))[0].path == first.path
+    first.path.write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match="delete it"):
+        load_onnx(str(small_run))
+    first.path.unlink()
+
+
+def test_names_that_mean_nothing(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"none\.onnx: can't be read"):
+        load_onnx(str(tmp_path / "none.onnx"))
+
+
+def test_the_documented_program_gives_the_aligners_landmarks(
+    small_run: Path, synthetic: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program of docs/export.md, run as it is printed."""
+    text = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(import cv2.*?)```", text, re.DOTALL)
+    assert "pifa_" not in program
+    photo = next((synthetic / "faces" / "images").iterdir())
+    (tmp_path / "photo.jpg").write_bytes(photo.read_bytes())
+    (tmp_path / "small.onnx").write_bytes(exported.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(program, names)
+    image = cv2.imread(str(photo))[:, :, ::-1].copy()
+    face = Aligner.load(small_run)(image, [names["box"]])[0]
+    np.testing.assert_allclose(names["landmarks"], face.landmarks, atol=0.05)
+    assert np.array_equal(names["visible"], face.visibility)
