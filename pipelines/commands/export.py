@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import rich_click as click
@@ -36,6 +35,8 @@ def export(
       pifa export pifa68-small --out small.onnx
       pifa align small.onnx photo.jpg --runtime onnx
     """
+    from dataclasses import asdict
+
     from pipelines.export import run_export
 
     done = run_export(checkpoint, out, faces=faces, morphable=morphable, registry=registry, overwrite=overwrite)
