@@ -53,9 +53,14 @@ class Driven:
         self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
 
     def run(self, script: str) -> Any:
-        """The value of a script's last expression, awaited; from outside the page, so that its policy does not matter."""
+        """The value of a script's last expression, awaited; the page's policy does not bind it."""
         found = self.call(
-            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, userGesture=True, replMode=True
+            "Runtime.evaluate",
+            expression=script,
+            awaitPromise=True,
+            returnByValue=True,
+            userGesture=True,
+            replMode=True,
         )
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
@@ -67,10 +72,16 @@ class Driven:
             assert time.monotonic() < end, f"never true: {condition}; the console said {self.log}"
             time.sleep(0.01)
 
+    def place(self, selector: str) -> dict[str, float]:
+        """Where an element is in the window: x, y, width, height."""
+        found = f"document.querySelector({json.dumps(selector)}).getBoundingClientRect()"
+        place: dict[str, float] = self.run(f"(r => ({{x: r.x, y: r.y, width: r.width, height: r.height}}))({found})")
+        return place
+
     def drop(self, file: Path, selector: str = "body") -> None:
         """Drop a file on an element."""
-        script = f"(r => [r.x + r.width / 2, r.y + 20])(document.querySelector({json.dumps(selector)}).getBoundingClientRect())"
-        x, y = self.run(script)
+        at = self.place(selector)
+        x, y = at["x"] + at["width"] / 2, at["y"] + 20
         data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
         for kind in ("dragEnter", "dragOver", "drop"):
             self.call("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
@@ -88,10 +99,7 @@ class Driven:
 
     def picture(self, selector: str | None = None) -> bytes:
         """PNG of the page's window, or of one element."""
-        clip = {}
-        if selector:
-            script = f"(r => ({{x: r.x, y: r.y, width: r.width, height: r.height, scale: 1}}))(document.querySelector({json.dumps(selector)}).getBoundingClientRect())"
-            clip = {"clip": self.run(script)}
+        clip = {"clip": {**self.place(selector), "scale": 1}} if selector else {}
         return base64.b64decode(self.call("Page.captureScreenshot", format="png", **clip)["data"])
 
     def _read(self) -> dict[str, Any]:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pifa_data.errors import ConfigError
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from pipelines.serve.work import Worker
 
 PORT = 8000
 
@@ -57,7 +64,6 @@ def run_serve(
 
     from pifa_data.detection import open_detector
     from pipelines.checkpoints import load_aligner
-    from pipelines.serve.app import make_app
     from pipelines.serve.guard import is_loopback
     from pipelines.serve.limits import Limits
     from pipelines.serve.work import Worker
@@ -65,14 +71,43 @@ def run_serve(
     given = {"bytes": max_bytes, "pixels": max_pixels, "seconds": timeout}
     given |= {"concurrency": concurrency, "waiting": waiting}
     limits = Limits(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-    finder = open_detector(detector or "haar")
-    aligner, file = load_aligner(checkpoint, morphable=morphable, registry=registry, device=device, runtime=runtime)
-    worker = Worker(aligner, finder, limits, _called(checkpoint, file))
-    local = is_loopback(host)
-    config = uvicorn.Config(
-        make_app(worker, local=local),
-        host=host,
-        port=port,
+    with listen(host, port) as listening:
+        finder = open_detector(detector or "haar")
+        aligner, file = load_aligner(checkpoint, morphable=morphable, registry=registry, device=device, runtime=runtime)
+        # A run's or a file's name, without the way there.
+        worker = Worker(aligner, finder, limits, Path(checkpoint).name or file.name)
+        if not is_loopback(host):
+            say(f"warning: {host} is no address of this machine alone; whoever reaches it can use this server")
+        name = f"[{host}]" if ":" in host else host
+        say(f"http://{name}:{listening.getsockname()[1]}/ serves {worker.checkpoint}; Ctrl+C stops it")
+        uvicorn.Server(configured(worker, host)).run([listening])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there.
+
+    Raises:
+        ConfigError: no such address here, or the port is taken.
+    """
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise ConfigError(
+            f"--host {host} --port {port}: can't listen there ({error.strerror}); name another, or --port 0"
+        ) from error
+
+
+def configured(worker: Worker, host: str) -> uvicorn.Config:
+    """The web server's settings."""
+    import uvicorn
+
+    from pipelines.serve.app import make_app
+    from pipelines.serve.guard import is_loopback
+
+    return uvicorn.Config(
+        make_app(worker, local=is_loopback(host)),
+        http="h11",
+        ws="none",
         log_level="warning",
         access_log=False,
         proxy_headers=False,
@@ -81,21 +116,3 @@ def run_serve(
         timeout_keep_alive=10,
         timeout_graceful_shutdown=5,
     )
-    try:
-        listening = config.bind_socket()
-    except SystemExit:  # which is how uvicorn says that it can't; its log has said why
-        raise ConfigError(f"--host {host} --port {port}: can't listen there; is the port taken?") from None
-    try:
-        if not local:
-            say(f"warning: {host} is no address of this machine alone; whoever reaches it can use this server")
-        name = f"[{host}]" if ":" in host else host
-        say(f"http://{name}:{listening.getsockname()[1]}/ serves {worker.checkpoint}; Ctrl+C stops it")
-        uvicorn.Server(config).run([listening])
-    finally:
-        listening.close()
-
-
-def _called(checkpoint: str, file: Path) -> str:
-    """What the checkpoint is called: a zoo name, a run's folder or a file, without the path to it."""
-    path = Path(checkpoint)
-    return path.name or file.name
