@@ -11,6 +11,7 @@ import json
 import os
 import select
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,15 @@ from typing import Any
 
 PATIENCE = 60
 """Seconds before a browser that says nothing is given up."""
+
+NUMBERED = """
+import fcntl, os, sys
+pipes = [fcntl.fcntl(int(number), fcntl.F_DUPFD_CLOEXEC, 10) for number in sys.argv[1:3]]
+os.dup2(pipes[0], 3)
+os.dup2(pipes[1], 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""Becomes the browser, with the pipes where it expects them."""
 
 
 class Driven:
@@ -132,8 +142,7 @@ def driving(chromium: str, home: Path, arguments: Sequence[str] = ()) -> Iterato
         *("--enable-unsafe-swiftshader", f"--user-data-dir={home}", *arguments, "about:blank"),
     ]
     process = subprocess.Popen(
-        # The shell gives the pipes the numbers that the browser expects.
-        ["/bin/sh", "-c", f'exec "$@" 3<&{out_r} 4>&{in_w}', "sh", *command],
+        [sys.executable, "-S", "-c", NUMBERED, str(out_r), str(in_w), *command],
         pass_fds=(out_r, in_w),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
