@@ -50,7 +50,7 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        start, status = now(), 500
+        start, status = now(), 0
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -66,6 +66,10 @@ class Guard:
         try:
             app = problem(refused, REASONS[refused]) if refused else self.app
             await app(scope, receive, answer)
+        except Exception:
+            if not status:
+                await problem(500, REASONS[500])(scope, receive, answer)
+            raise  # the web server logs it
         finally:
             path = scope["path"][:200].encode("ascii", "backslashreplace").decode("ascii")
             shown = "".join(c if c.isprintable() else "?" for c in path)

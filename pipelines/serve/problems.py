@@ -21,7 +21,7 @@ REASONS = {
     415: "The body is said to be something other than an image.",
     421: "The Host header names another server.",
     422: "A query option is unknown or out of range.",
-    500: "The program or the checkpoint is at fault.",
+    500: "The program or the checkpoint is at fault; the server's log has more.",
     503: "Too many photos at once; Retry-After has the seconds to wait.",
     504: "The photo took too long.",
 }
@@ -62,7 +62,7 @@ def problem(status: int, reason: str, headers: dict[str, str] | None = None) -> 
 
 
 def answer_problems(app: FastAPI) -> None:
-    """Let every error of an application be a ``Problem``."""
+    """Let every error of an application be a ``Problem``; unforeseen ones are the guard's to answer."""
 
     @app.exception_handler(Refusal)
     async def _(request: Request, error: Refusal) -> JSONResponse:
@@ -78,7 +78,3 @@ def answer_problems(app: FastAPI) -> None:
     async def _(request: Request, error: HTTPException) -> JSONResponse:
         said = REASONS.get(error.status_code) or HTTPStatus(error.status_code).phrase
         return problem(error.status_code, said, dict(error.headers or {}))
-
-    @app.exception_handler(Exception)
-    async def _(request: Request, error: Exception) -> JSONResponse:
-        return problem(500, "the program failed; its log has more")

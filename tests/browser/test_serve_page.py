@@ -27,7 +27,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
     image = cv2.imread(str(get_sample_data("grace_hopper.jpg", asfileobj=False)))
     assert image is not None
-    one = cv2.resize(image[:450], None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)
+    one = cv2.resize(image[:450], None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
     cv2.imwrite(str(folder / "one.jpg"), one)
     cv2.imwrite(str(folder / "two.png"), np.concatenate([one, one[:, ::-1]], axis=1))
     cv2.imwrite(str(folder / "none.png"), np.full((200, 300, 3), (90, 120, 60), np.uint8))

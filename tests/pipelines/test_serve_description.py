@@ -49,7 +49,7 @@ def test_the_server_does_what_its_description_says(
     """Of requests that fit it and of requests that don't, with every check that schemathesis has."""
     [operation] = description[path].values()
 
-    @settings(max_examples=12, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck))
+    @settings(max_examples=10, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck))
     @given(operation.as_strategy(generation_mode=mode))
     def check(case: schemathesis.Case) -> None:
         if mode == FITS and case.query.get("box"):  # that a box has an area and meets the image no schema can say

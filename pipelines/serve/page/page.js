@@ -99,6 +99,8 @@ async function open(file, name) {
   setZoom(false);
   for (const [id, hidden] of [["empty", true], ["result", false], ["again", false]]) $(id).hidden = hidden;
   $("busy").hidden = false;
+  $("face").hidden = true;
+  $("no-mesh").textContent = WAITING;
   $("about").style.visibility = "hidden";
   tell("Looking for faces …");
   const began = performance.now();
@@ -167,6 +169,8 @@ function megabytes(bytes) { return `${(bytes / 2 ** 20).toFixed(bytes < 10 * 2 *
 
 // The mesh
 
+const WAITING = "Making the mesh …";
+
 async function meshOf(found, format) {
   const key = `${found.box.join()} ${format}`;
   if (!meshes.has(key)) {
@@ -188,7 +192,7 @@ async function showMesh() {
     note.textContent = error.message;
     return;
   }
-  note.textContent = "Making the mesh …";
+  note.textContent = WAITING;
   try {
     const mesh = closed(readPly(await meshOf(found, "ply")));
     if (found !== face()) return;
