@@ -3,7 +3,6 @@ PYTHON ?= python3
 # Where the CPU build of PyTorch is; `make TORCH_INDEX=` takes PyPI's build, on Linux with CUDA and gigabytes more.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 export TORCH_INDEX
-DATA ?= ../shared/data
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -40,7 +39,7 @@ faults: setup
 	PIFA_KILLS=$(KILLS) $(BIN)/python -m pytest -n auto -rA tests/distributed
 
 demo: setup
-	$(BIN)/pifa demo --data $(DATA)
+	$(BIN)/pifa demo
 
 wheel-check: setup
 	$(BIN)/python tests/wheel_check.py

@@ -105,7 +105,11 @@ def _print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, allow_nan=False))
 
 
-@click.group(cls=_Main, modules=("align", "doctor"), context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Main,
+    modules=("align", "calibrate", "doctor", "export"),
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="pifa")
 def main() -> None:
     """Pose-invariant face alignment by 3D morphable model and a single CNN.

@@ -7,6 +7,7 @@ used only if every weight is there, none is left over, and the morphable model i
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,12 +15,13 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from pifa_data.errors import CheckpointError, PifaError
 from pifa_data.morphable import MorphableModel
 from pifa_data.schemes import get_scheme
 from pifa_data.version import VERSION
+from pifa_model.calibration import Calibration
 from pifa_model.config import Config, NetworkConfig
 from pifa_model.network import Network
 
@@ -59,6 +61,7 @@ class Header(BaseModel):
     grow: Annotated[float, Field(gt=0, le=10)]
     morphable: MorphableReference
     training: dict[str, Any] = {}
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,29 @@ def save_checkpoint(path: Path, header: Header, network: Network) -> None:
         raise CheckpointError(f"{path}: can't be written ({error}); the one before is kept") from error
 
 
+def save_calibrated(path: Path, out: Path, calibration: Calibration) -> None:
+    """Write a copy of a checkpoint's file whose header has a calibration, with the morphable model beside it, if any.
+
+    Raises:
+        CheckpointError: not a checkpoint; no space or no right to write; another morphable model beside ``out``.
+    """
+    header = read_header(path).model_copy(update={"calibration": calibration})
+    text = json.dumps(header.model_dump(mode="json"), allow_nan=False, sort_keys=True)
+    model, beside = path.parent / "morphable.safetensors", out.parent / "morphable.safetensors"
+    temporary = out.with_name(f".{out.name}.partial")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if model.is_file() and beside.is_file() and model.read_bytes() != beside.read_bytes():
+            raise CheckpointError(f"{beside}: is of another checkpoint; write {out.name} to another folder")
+        save_file(load_file(path), temporary, metadata={"pifa": text})
+        if model.is_file() and not beside.exists():
+            shutil.copyfile(model, beside)
+        temporary.replace(out)
+    except (SafetensorError, OSError) as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(f"{out}: can't be written ({error})") from error
+
+
 def read_header(path: Path) -> Header:
     """The header of a checkpoint's file.
 
@@ -101,6 +127,15 @@ def read_header(path: Path) -> Header:
             document = json.loads((file.metadata() or {}).get("pifa", "null"))
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a safetensors checkpoint ({_shown(error)})") from error
+    return parse_header(document, path)
+
+
+def parse_header(document: object, path: Path) -> Header:
+    """Check a header that was read from ``path``.
+
+    Raises:
+        CheckpointError: as ``read_header``.
+    """
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise CheckpointError(f"{path}: a safetensors file, but not a PIFA checkpoint (no {FORMAT} header)")
     if document.get("format_version") != FORMAT_VERSION:

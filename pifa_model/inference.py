@@ -19,6 +19,7 @@ from pifa_data.errors import CheckpointError
 from pifa_data.images import crop_image
 from pifa_data.mesh import FaceMesh, face_mesh
 from pifa_data.morphable import MorphableModel, load_builtin
+from pifa_model.calibration import scores
 from pifa_model.checkpoint import load_checkpoint, read_header
 from pifa_model.engine import Engine, TorchEngine, check_pixels
 from pifa_model.results import Alignment, CropResult
@@ -27,9 +28,6 @@ Boxes = np.ndarray | Sequence[Sequence[float]] | Sequence[np.ndarray]
 
 BATCH = 32
 """Crops computed at once. More are no faster on a CPU, and take memory."""
-
-FAILURE = 8.0
-"""Percent of √(w·h) of the box: the expected error at which the score is 0."""
 
 
 class Aligner:
@@ -57,12 +55,20 @@ class Aligner:
             CheckpointError, MorphableError: see ``load_checkpoint``.
         """
         file = checkpoint_in(Path(path))
-        fingerprint = read_header(file).morphable.fingerprint
-        beside = file.parent / "morphable.safetensors"
-        if morphable is not None or beside.is_file():
-            model = MorphableModel.load(Path(morphable or beside))
-        elif (model := load_builtin()).fingerprint != fingerprint:
+
+        def find(fingerprint: str) -> MorphableModel:
+            beside = file.parent / "morphable.safetensors"
+            if morphable is not None or beside.is_file():
+                return MorphableModel.load(Path(morphable or beside))
+            if (model := load_builtin()).fingerprint == fingerprint:
+                return model
             raise CheckpointError(f"{file}: its morphable model is not beside it ({beside}); name it with `morphable`")
+
+        if file.suffix == ".onnx":
+            from pifa_model.onnx_engine import OnnxEngine
+
+            return cls(OnnxEngine(file, find))
+        model = find(read_header(file).morphable.fingerprint)
         return cls(TorchEngine(load_checkpoint(file, model), device, blocks))
 
     def with_scheme(self, scheme: str) -> Aligner:
@@ -167,9 +173,12 @@ class Aligner:
     ) -> list[Alignment]:
         """Align ``(N, S, S, 3)`` crops that were cut by ``square`` of ``boxes``; faces in the image's pixels."""
         result = self.engine.align_crops(crops, [kind] * len(crops) if kind else None)
-        return [
-            self._alignment(result, i, box, square) for i, (box, square) in enumerate(zip(boxes, squares, strict=True))
-        ]
+        told = zip(self.scores(result), boxes, squares, strict=True)
+        return [self._alignment(result, i, float(score), box, square) for i, (score, box, square) in enumerate(told)]
+
+    def scores(self, result: CropResult) -> np.ndarray:
+        """How sure each alignment is, ``(N,)`` 0 to 1; see ``Alignment``."""
+        return scores(self.header.calibration, result, 100 * self.header.grow / self.header.input_size)
 
     def mesh(self, face: Alignment) -> FaceMesh:
         """The dense 3D face of an alignment, in the image's pixels."""
@@ -183,21 +192,16 @@ class Aligner:
         """
         return self.torch("visualization maps").maps(crop_image(image, self.square(box)))
 
-    def _alignment(self, result: CropResult, i: int, box: np.ndarray, square: Square) -> Alignment:
-        before, after = result.landmarks[-2, i], result.landmarks[-1, i]
-        to_percent = 100 * self.header.grow / self.header.input_size
-        moved = to_percent * np.linalg.norm(after - before, axis=1).mean()
-        expected = to_percent * result.expected[i]
-        score = 1 / (1 + moved) if np.isnan(expected) else max(0.0, 1 - expected / FAILURE)
+    def _alignment(self, result: CropResult, i: int, score: float, box: np.ndarray, square: Square) -> Alignment:
         params = result.params[-1, i].astype(np.float64)
         camera = uncrop_camera(params[:8].reshape(2, 4), square)
         return Alignment(
             box=box,
-            landmarks=square.to_image(after.astype(np.float64)),
+            landmarks=square.to_image(result.landmarks[-1, i].astype(np.float64)),
             visibility=result.visibility[i],
             pose=pose_angles(camera),
             params=np.concatenate([camera.ravel(), params[8:]]),
-            score=float(score),
+            score=score,
         )
 
 

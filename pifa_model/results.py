@@ -17,9 +17,11 @@ class Alignment:
         visibility: ``(L,)`` bool, the point faces the viewer.
         pose: ``(3,)`` yaw, pitch, roll in radians.
         params: ``(8 + K,)`` P: M row-major in source-image pixels, then p.
-        score: 0 to 1. Of a network with `uncertainty` 1 − e/8, at least 0, where e is the mean error that it expects of
-            the points it was trained on, hidden ones too, in percent of √(w·h) of its box. Of another 1/(1 + m), where
-            m is how far the last block still moved the points, in the same unit; not calibrated.
+        score: 0 to 1. Of a checkpoint with a calibration (``pifa calibrate``, ``header.calibration``) the probability
+            that the mean error over the visible points is below 5 % of √(w·h) of the tight box. Else not calibrated: of
+            a network with `uncertainty` 1 − e/8, at least 0, where e is the mean error that it expects of the points it
+            was trained on, hidden ones too, in percent of √(w·h) of its box; of another 1/(1 + m), where m is how far
+            the last block still moved the points, in the same unit.
     """
 
     box: np.ndarray

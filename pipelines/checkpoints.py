@@ -67,11 +67,16 @@ def load_aligner(
         morphable: the morphable model, where it is not found by its fingerprint.
         registry: of a zoo name.
         device: ``auto``, ``cpu`` or ``cuda``.
-        runtime: ``torch``, or ``onnx``.
+        runtime: ``torch``, or ``onnx``, by which an exported ``.onnx`` file is always run.
 
     Raises:
         PifaError, ZooError: the checkpoint or its morphable model can't be had or don't match.
     """
+    if runtime == "onnx" or Path(name).suffix == ".onnx":
+        from pipelines.onnx import load_onnx
+
+        engine, file = load_onnx(name, morphable=morphable, registry=registry)
+        return Aligner(engine), file
     device = pick_device(device)
     file = checkpoint_file(name, registry)
     header = read_header(file)

@@ -38,6 +38,7 @@ class Collected:
         landmarks, visibility, boxes: labels, and the data set's own box or NaN.
         fit_pose, own_pose: ``(3,)`` radians, of the fit of the labels and of the data set; NaN where there is none.
         mean_squares: mean of p².
+        scores: how sure the aligner is, 0 to 1.
         squares: where in its image the crop is cut.
         cut: each gives its crop again, ``(S, S, 3)`` uint8.
         faces: faces that the crops are of.
@@ -57,6 +58,7 @@ class Collected:
     schemes: list[str] = field(default_factory=list)
     kinds: list[str] = field(default_factory=list)
     mean_squares: list[float] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
     squares: list[Square] = field(default_factory=list)
     cut: list[Callable[[], np.ndarray]] = field(default_factory=list)
     faces: int = 0
@@ -188,6 +190,7 @@ def _align(aligner: Aligner, crops: np.ndarray, squares: list[Square], kinds: li
     out.seconds += time.perf_counter() - start
     out.kinds.extend(kinds)
     out.mean_squares.extend((result.params[-1, :, 8:] ** 2).mean(1).tolist())
+    out.scores.extend(aligner.scores(result).tolist())
     out.squares.extend(squares)
     # Cutting out and scaling a square turns nothing: the crop's pose is the image's.
     out.angles.extend(pose_angles(result.params[-1, :, :8].astype(np.float64).reshape(-1, 2, 4)))

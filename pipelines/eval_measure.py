@@ -19,6 +19,7 @@ from pifa_model.breakdowns import (
     visibility_accuracy,
     visibility_confusion,
 )
+from pifa_model.calibration import Calibration
 from pifa_model.metrics import (
     LABELLED,
     OCCLUDED,
@@ -31,6 +32,7 @@ from pifa_model.metrics import (
     mean_of,
     point_errors,
 )
+from pifa_model.reliability import reliability
 from pipelines.eval_collect import Collected, bin_yaw
 
 DRAWS = 2000
@@ -57,8 +59,8 @@ class Measurement:
     values: dict[str, Any]
 
 
-def measure(out: Collected, normaliser: str, scheme_name: str) -> Measurement:
-    """Measure what was collected at the landmarks of a scheme.
+def measure(out: Collected, normaliser: str, scheme_name: str, calibration: Calibration | None = None) -> Measurement:
+    """Measure what was collected at the landmarks of a scheme; its scores too where they are calibrated.
 
     Raises:
         AnnotationError: no face has the normaliser.
@@ -106,6 +108,7 @@ def measure(out: Collected, normaliser: str, scheme_name: str) -> Measurement:
         },
         # Mean of p² over coefficients and faces: 1 under the model's prior, more for shapes that no face has.
         "mean_square_coefficient": float(np.mean(out.mean_squares)),
+        **_scores(np.array(out.scores), face_errors(last, truth, "tight", scheme), calibration),
         "curve": {name: _of(error_curve, found) for name, found in curves.items()},
         "ms_per_face": 1e3 * out.seconds / len(errors),
         **_ends(errors, out.ids),
@@ -121,6 +124,19 @@ def interval(errors: np.ndarray, subjects: list[str]) -> dict[str, Any] | None:
         return None
     found = bootstrap_mean(errors, np.array(subjects), draws=DRAWS)
     return {"low": found.low, "high": found.high, "level": 0.95, "people": people}
+
+
+def _scores(scores: np.ndarray, tight: np.ndarray, calibration: Calibration | None) -> dict[str, Any]:
+    """How true calibrated scores are against ``(N,)`` errors, percent of the tight box; None where they are not."""
+    names = ("threshold", "aligned", "brier", "ece", "auc", "curve")
+    known = np.isfinite(tight)
+    if calibration is None or not known.any():
+        return dict.fromkeys(f"score_{name}" for name in names)
+    aligned = tight[known] < calibration.threshold
+    found = reliability(scores[known], aligned)
+    curve = [{"score": score, "aligned": share, "crops": crops} for score, share, crops in found.bins]
+    values = (calibration.threshold, float(aligned.mean()), found.brier, found.ece, found.auc, curve)
+    return {f"score_{name}": value for name, value in zip(names, values, strict=True)}
 
 
 def _of(function: Any, errors: np.ndarray | None) -> Any:

@@ -48,6 +48,10 @@ def _numbers(values: dict[str, Any]) -> Iterator[str]:
             angles = ", ".join(f"{angle} {error[angle]:.1f}°" for angle in ("yaw", "pitch", "roll"))
             yield _line("pose", f"{angles} from {name}")
     yield _line("shape", f"mean p² {_value(values['mean_square_coefficient'])} (1 by the model's prior)")
+    if values["score_brier"] is not None:
+        auc = "" if values["score_auc"] is None else f", AUC {values['score_auc']:.3f}"
+        of = f"the probability of an error below {values['score_threshold']:g} % of the tight box"
+        yield _line("score", f"{of}: off by {values['score_ece']:.3f} (ECE), Brier {values['score_brier']:.3f}{auc}")
     yield _line("time", f"{values['ms_per_face']:.1f} ms a crop")
 
 

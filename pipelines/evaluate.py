@@ -116,7 +116,7 @@ def evaluate(
     else:
         boxes = boxes or header.boxes
         faces, bad = load_faces([target], split=split, limit=limit, where=where, fittable=False)
-        keep, note = _subset_mask([face.subject for face in faces], header, subset, target)
+        keep, note = subset_mask([face.subject for face in faces], header, subset, target)
         chosen = [face for face, kept in zip(faces, keep, strict=True) if kept]
         # Measured at the points that the faces are labelled with: the morphable model has those of every scheme.
         aligner = aligner.with_scheme(union_name({face.scheme for face in chosen}, list(SCHEMES)))
@@ -130,7 +130,7 @@ def evaluate(
     if not collected.predicted:
         first = f"; the first: {skipped[0].id}: {skipped[0].reason}" if skipped else ""
         raise AnnotationError(f"{target}: no face could be measured ({len(skipped)} skipped{first})")
-    measurement = measure(collected, normaliser, aligner.scheme)
+    measurement = measure(collected, normaliser, aligner.scheme, header.calibration)
     values = measurement.values | {
         "scheme": aligner.scheme,
         "skipped": len(skipped),
@@ -173,7 +173,7 @@ def _rows(
     usable = [np.flatnonzero(part.store.read("faces/valid") & ~part.is_view) for part in data]
     subjects = [part.subjects[face] for part, faces in zip(data, usable, strict=True) for face in faces]
     where = " and ".join(str(part.store.location) for part in data)
-    keep, note = _subset_mask(subjects, header, subset, where)
+    keep, note = subset_mask(subjects, header, subset, where)
     rows, left_out = [], False
     kept = np.split(keep, np.cumsum([len(faces) for faces in usable])[:-1])
     for part, faces, own in zip(data, usable, kept, strict=True):
@@ -192,7 +192,7 @@ def _rows(
     return rows, note
 
 
-def _subset_mask(subjects: list[str], header: Header, subset: str | None, target: str) -> tuple[np.ndarray, str]:
+def subset_mask(subjects: list[str], header: Header, subset: str | None, target: str) -> tuple[np.ndarray, str]:
     """Which faces belong to the subset, ``(F,)`` bool, and a line that says whose they are."""
     train = set(header.training.get("train_subjects", ()))
     val = set(header.training.get("val_subjects", ()))

@@ -41,7 +41,7 @@ class Line:
 
 def draw_charts(entries: Sequence[Entry]) -> dict[str, list[Chart]]:
     """All charts by what they show; what no entry has numbers for has no chart."""
-    kinds = ("curves", "blocks", "yaw", "groups", "scatter", "training")
+    kinds = ("curves", "blocks", "yaw", "groups", "scatter", "score", "training")
     charts: dict[str, list[Chart]] = {kind: [] for kind in kinds}
     # Where the data are not the same throughout, every line says what it was measured on.
     mixed = len({(e.numbers.source, e.numbers.faces_digest) for e in entries if e.numbers is not None}) > 1
@@ -63,6 +63,9 @@ def draw_charts(entries: Sequence[Entry]) -> dict[str, list[Chart]]:
                 charts[key].append(_chart(f"{title}, {unit}", "One bar each.", HALF, _bars, same, field))
     if len(entries) == 1 and entries[0].evaluation is not None:
         charts["scatter"] = _scatter(entries[0].evaluation)
+    if told := [line for line in measured if line.numbers.score_curve]:
+        text = "Share of the crops that are aligned over the score that they got: on the diagonal the score is true."
+        charts["score"].append(_chart("How true the score is", text, CHART, _reliability, told))
     logs = [line for line in lines if line.entry.rounds]
     if logs:
         text = "Training loss and validation error."
@@ -174,6 +177,25 @@ def _scatter(found: Evaluation) -> list[Chart]:
     text = "Each crop's error over its yaw, with median and 90th percentile in bands of 10°."
     draw = lambda f, t: draw_yaw_error(f, t, yaw[known], errors[known], of)  # noqa: E731 (the charts take a function)
     return [Chart("Error over yaw", text, CHART, draw)]
+
+
+def _reliability(figure: Figure, theme: Theme, lines: Sequence[Line]) -> None:
+    curve, counts = figure.subplots(1, 2)
+    curve.plot([0, 100], [0, 100], color=theme.faint, lw=1, ls="--")
+    for line in lines:
+        bins = line.numbers.score_curve or []
+        at, style = [100 * one.score for one in bins], _style(theme, line.number)
+        label = line.label
+        if line.numbers.score_ece is not None:
+            label += f", ECE {line.numbers.score_ece:.3f}"
+        curve.plot(at, [100 * one.aligned for one in bins], marker="o", ms=3.5, lw=1.6, label=label, **style)
+        counts.plot(at, [one.crops for one in bins], marker="o", ms=3.5, lw=1.6, **style)
+    limits = sorted({line.numbers.score_threshold for line in lines if line.numbers.score_threshold is not None})
+    of = " or ".join(f"{limit:g}" for limit in limits)
+    curve.set(xlim=(0, 101), ylim=(0, 101), xlabel="score, %", ylabel=f"crops with an error below {of} %, %")
+    curve.legend(fontsize=8, loc="lower right")
+    counts.set(xlim=(0, 101), xlabel="score, %", ylabel="crops")
+    counts.set_ylim(bottom=0)
 
 
 def _training(figure: Figure, theme: Theme, lines: Sequence[Line]) -> None:

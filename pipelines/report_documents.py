@@ -52,6 +52,14 @@ class NetworkNote(_Part):
     config: dict[str, JsonValue] | None = None
 
 
+class ScoreBin(_Part):
+    """One point of ``score_curve``: mean score of a bin, share of its crops that are aligned, and their number."""
+
+    score: Annotated[float, Field(ge=0, le=1)]
+    aligned: Annotated[float, Field(ge=0, le=1)]
+    crops: Annotated[int, Field(ge=1, le=10**12)]
+
+
 class EvalDocument(_Part):
     """The JSON of ``pifa eval``; what an older version did not write is None."""
 
@@ -81,6 +89,12 @@ class EvalDocument(_Part):
     pose_error: dict[Text, Angles | None] = Field(default_factory=dict)
     mean_square_coefficient: Percent = None
     curve: dict[Text, Annotated[list[Error], Field(min_length=2, max_length=1001)] | None] = Field(default_factory=dict)
+    score_threshold: Percent = None
+    score_aligned: Share = None
+    score_brier: Share = None
+    score_ece: Share = None
+    score_auc: Share = None
+    score_curve: Annotated[list[ScoreBin], Field(min_length=1, max_length=100)] | None = None
     ms_per_face: Percent = None
     faces_digest: Text = ""
     scheme: Text = ""

@@ -65,6 +65,8 @@ def _files(path: Path) -> Iterator[tuple[Path, Path]]:
 def files_for(folder: Path, items: Sequence[Item], suffix: str, option: str) -> dict[Path, Path]:
     """A file in ``folder`` for each item: its name with another suffix, numbered where another item took that.
 
+    A picture of a video is a video, ``.webm``.
+
     Raises:
         AnnotationError: a file would replace one of the items.
     """
@@ -72,7 +74,7 @@ def files_for(folder: Path, items: Sequence[Item], suffix: str, option: str) -> 
     inputs = {item.path.resolve() for item in items}
     taken = set(inputs)
     for item in items:
-        ending = item.name.suffix if item.kind == "video" and suffix == ".png" else suffix
+        ending = ".webm" if item.kind != "image" and suffix == ".png" else suffix
         target, number = folder / item.name.with_suffix(ending), 1
         if target.resolve() in inputs:
             raise AnnotationError(f"{option} {folder}: {target} is one of the images; name another folder")

@@ -40,9 +40,13 @@ class Pictures:
         self._options, self._aligner = options, aligner
         self._overlays = self._files(options.overlay, items, ".png", "--overlay")
         self._meshes = self._files(options.mesh, items, f".{options.mesh_format}", "--mesh")
-        self._maps = self._files(options.maps, items, ".png", "--maps")
+        self._maps = self._files(options.maps, [item for item in items if item.kind == "image"], ".png", "--maps")
         if options.maps:
             aligner.torch("visualization maps")
+
+    def video(self, item: Item) -> Path | None:
+        """The file of a video's overlay, if one is wanted."""
+        return _folder(self._overlays[item.path]) if self._options.overlay else None
 
     def write(self, item: Item, photo: Photo, faces: Sequence[Alignment]) -> None:
         """Write what is wanted of one image.
@@ -97,8 +101,8 @@ class Pictures:
         tiles = [crop_image(image, square)]
         for v in self._aligner.maps(image, face.box):
             grey = np.round(255 * v / max(float(v.max()), 1e-6)).astype(np.uint8)
-            grey = cv2.resize(grey, (square.size, square.size), interpolation=cv2.INTER_NEAREST)
-            tiles.append(np.repeat(grey[..., None], 3, axis=2))
+            tile = cv2.resize(grey, (square.size, square.size), interpolation=cv2.INTER_NEAREST)
+            tiles.append(np.repeat(tile[..., None], 3, axis=2))
         return np.concatenate(tiles, axis=1)
 
     @staticmethod

@@ -26,8 +26,8 @@ from pipelines.progress import Advance, progress
 TOLD = 20
 """Reasons kept for the terminal; all of them are in the output."""
 
-MIN_SCORE = 0.0
-"""Detected faces whose score is lower are taken for false alarms."""
+MIN_SCORE = 0.1
+"""Detected faces whose calibrated score is lower are taken for false alarms (docs/detection.md)."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class AlignOptions:
         min_score: detected faces whose score is lower are left out; None: ``MIN_SCORE``.
         batch_size: crops computed at once.
         pictures: files made beside the records.
+        smooth: steady the faces of videos (one-euro filter).
+        frames: stop a video after so many; None: at its end, a camera at Ctrl-C.
     """
 
     boxes: str | None = None
@@ -51,6 +53,8 @@ class AlignOptions:
     min_score: float | None = None
     batch_size: int = 32
     pictures: PictureOptions = field(default_factory=PictureOptions)
+    smooth: bool = False
+    frames: int | None = None
 
 
 @dataclass
@@ -122,6 +126,7 @@ def run_align(
         "detector": None if boxes else options.detector,
     }
     settings |= {"landmarks": options.landmarks, "scheme": aligner.scheme, "min_score": options.min_score}
+    settings |= {"smooth": options.smooth, "frames": options.frames}
     journal = Journal(out, settings, resume=resume, overwrite=overwrite)
     try:
         summary.faces = journal.faces
@@ -167,7 +172,7 @@ def _align_all(
         aligner,
         source,
         kind=options.landmarks,
-        min_score=MIN_SCORE if options.min_score is None else options.min_score,
+        min_score=least_score(aligner, options),
         batch_size=options.batch_size,
         keep=pictures is not None,
     )
@@ -177,7 +182,8 @@ def _align_all(
                 _align_images(images, run, sink, pictures, advance)
             else:
                 for item in run:
-                    _align_video(aligner, source, item, sink, options)
+                    _align_video(aligner, source, item, sink, options, pictures, advance)
+                    sink.finish(item)
                     advance(1)
 
 
@@ -199,12 +205,35 @@ def _align_images(
 
 
 def _align_video(
-    aligner: Aligner, source: BoxTable | Detector, item: Item, sink: _Counting, options: AlignOptions
+    aligner: Aligner,
+    source: BoxTable | Detector,
+    item: Item,
+    sink: _Counting,
+    options: AlignOptions,
+    pictures: Pictures | None,
+    advance: Advance,
 ) -> None:
     if isinstance(source, BoxTable):
         reason = f"{item.path}: --boxes tells where faces are in images; those of a video are found by --detector"
         sink.add(failure_record(reason, image=str(item.path)))
-    sink.finish(item)
+        return
+    from pipelines.video import VideoOptions, align_video  # which makes records, as this package does
+
+    wanted = VideoOptions(
+        kind=options.landmarks,
+        min_score=least_score(aligner, options),
+        smooth=options.smooth,
+        overlay=pictures.video(item) if pictures else None,
+        limit=options.frames,
+    )
+    align_video(aligner, source, item.path, options=wanted, write=sink.add, advance=advance)
+
+
+def least_score(aligner: Aligner, options: AlignOptions) -> float:
+    """The score below which a detected face is a false alarm: as asked, or by whether the score is a probability."""
+    if options.min_score is not None:
+        return options.min_score
+    return MIN_SCORE if aligner.header.calibration else 0.0
 
 
 def _sha256(file: Path) -> str:

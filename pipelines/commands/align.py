@@ -26,6 +26,8 @@ from pipelines.commands.options import FILE, print_json
 @click.option("--mesh", type=FILE, help="Folder for 3D faces, coloured from the image.")
 @click.option("--mesh-format", default="obj", show_default=True, type=click.Choice(["obj", "ply", "npz"]))
 @click.option("--maps", type=FILE, help="Folder for depth, normals, and the maps V of each block.")
+@click.option("--smooth", is_flag=True, help="Steady the faces of videos.")
+@click.option("--frames", type=click.IntRange(1), help="Stop a video or a camera after so many frames.")
 @click.option("--landmarks", type=click.Choice(["2d", "3d"]), help="Landmark kind (default: as trained).")
 @click.option("--scheme", help="Landmark scheme (default: as trained), as aflw21.")
 @click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1, 4096), help="Faces at once.")
@@ -60,7 +62,7 @@ def align(
         raise click.UsageError("--resume and --overwrite are about --out FILE; give it too")
     if as_json and options["out"]:
         raise click.UsageError("--json prints the faces; with --out FILE they are written there")
-    names = ("boxes", "detector", "min_score", "landmarks", "scheme", "batch_size")
+    names = ("boxes", "detector", "min_score", "landmarks", "scheme", "batch_size", "smooth", "frames")
     wanted = {name: options.pop(name) for name in names}
     pictures = PictureOptions(overlay, mesh, mesh_format, maps)
     say = None if as_json else lambda text: click.echo(text, nl=False)

@@ -1,0 +1,151 @@
+"""A checkpoint as one ONNX file: the whole network with its visualization layer and landmarks, for any batch.
+
+``docs/export.md`` describes the file. It is written only if it gives the landmarks that PyTorch gives.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pifa_data.camera import camera, project, rotation
+from pifa_data.drawing import draw_mesh
+from pifa_data.errors import CheckpointError
+from pifa_data.morphable import MorphableModel
+from pifa_model.checkpoint import Checkpoint
+from pifa_model.engine import TorchEngine
+from pifa_model.onnx_engine import FORMAT_VERSION, MAX_BYTES, OnnxEngine
+from pifa_model.onnx_graph import Graph
+from pifa_model.onnx_landmarks import add_landmarks
+from pifa_model.onnx_network import add_network
+
+TOLERANCE = 0.05
+"""Crop pixels that a landmark may differ by; a file that is further off is not written."""
+
+FACES = 12
+"""Faces that are drawn to check a file."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A written file.
+
+    Attributes:
+        path: it.
+        bytes: its size.
+        faces: how many crops it was checked with.
+        largest: largest difference of a landmark from PyTorch's, crop pixels, at any stage and of both kinds.
+    """
+
+    path: Path
+    bytes: int
+    faces: int
+    largest: float
+
+
+def export(checkpoint: Checkpoint, path: Path, *, crops: np.ndarray | None = None, overwrite: bool = False) -> Exported:
+    """Write a checkpoint as an ONNX file; a reader sees the whole file or none.
+
+    Args:
+        checkpoint: network and morphable model.
+        path: the file.
+        crops: ``(N, S, S, 3)`` uint8 RGB faces to check it with, by default some that are drawn (``drawn_faces``).
+        overwrite: replace an existing file.
+
+    Raises:
+        CheckpointError: the file exists or can't be written; landmarks differ from PyTorch's by more than
+            ``TOLERANCE``; a network of more than ``MAX_BYTES``.
+        ConfigError: onnx or onnxruntime is not installed.
+    """
+    if path.exists() and not overwrite:
+        raise CheckpointError(f"{path}: exists; give another name, or --overwrite to replace it")
+    engine = TorchEngine(checkpoint)
+    if crops is None:
+        crops = drawn_faces(checkpoint.model, engine.header.input_size, FACES)
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in checkpoint.network.state_dict().values())
+    if weights > MAX_BYTES:
+        raise CheckpointError(f"{path}: weights of {weights} bytes; an ONNX file holds {MAX_BYTES} at most")
+    data = graph_of(engine)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        temporary.write_bytes(data)
+        largest = largest_difference(engine, OnnxEngine(temporary, checkpoint.model), crops)
+        if not largest < TOLERANCE:
+            raise CheckpointError(
+                f"{path}: not written: its landmarks differ from PyTorch's by up to {largest:.3g} crop pixels on "
+                f"{len(crops)} faces, expected less than {TOLERANCE}"
+            )
+        temporary.replace(path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: can't be written ({error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return Exported(path, len(data), len(crops), largest)
+
+
+def graph_of(engine: TorchEngine) -> bytes:
+    """The bytes of an engine's ONNX file.
+
+    Raises:
+        ConfigError: onnx is not installed.
+    """
+    graph, header, network = Graph(), engine.header, engine.network
+    size, points = header.input_size, len(engine.landmarks._fixed)
+    images = graph.input("images", np.uint8, ("N", size, size, 3))
+    marching = graph.input("marching", np.bool_, ("N",))
+    batch = graph.add("Shape", images, start=0, end=1)
+    stages, spread = add_network(graph, network, images, batch)
+    params, landmarks, visibility = add_landmarks(graph, engine.landmarks, stages, marching)
+    graph.output(params, "params", np.float32, (len(stages), "N", len(network.initial)))
+    graph.output(landmarks, "landmarks", np.float32, (len(stages), "N", points, 2))
+    graph.output(visibility, "visibility", np.bool_, ("N", points))
+    if spread is not None:
+        graph.output(spread, "spread", np.float32, ("N", points))
+    text = json.dumps(header.model_dump(mode="json"), allow_nan=False, sort_keys=True)
+    about = {"pifa": text, "pifa_export": str(FORMAT_VERSION), "morphable": header.morphable.fingerprint}
+    return bytes(graph.model("pifa", about).SerializeToString())
+
+
+def largest_difference(first: TorchEngine, second: OnnxEngine, crops: np.ndarray) -> float:
+    """Largest distance between two engines' landmarks of the same crops, as ``2d`` and as ``3d``, crop pixels.
+
+    Infinite where a number of the second is not one.
+    """
+    largest = 0.0
+    for kind in ("2d", "3d"):
+        kinds = [kind] * len(crops)
+        try:
+            found = second.align_crops(crops, kinds).landmarks
+        except CheckpointError:
+            return float("inf")
+        distances = np.linalg.norm(found - first.align_crops(crops, kinds).landmarks, axis=-1)
+        largest = max(largest, float(distances.max(initial=0)))
+    return largest
+
+
+def drawn_faces(model: MorphableModel, size: int, count: int, seed: int = 0) -> np.ndarray:
+    """Faces of a morphable model, shaded, in colours and poses of their own, on noise.
+
+    Returns:
+        ``(count, size, size, 3)`` uint8 RGB.
+    """
+    random = np.random.default_rng(seed)
+    crops = []
+    for number in range(count):
+        p = random.standard_normal(model.n_coefficients) * 0.7
+        vertices = model.mean + np.tensordot(p.astype(np.float32), model.modes, 1)
+        yaw = np.radians(np.linspace(-85, 85, count)[number])
+        turn = rotation(yaw, *np.radians(random.normal(0, 10, 2)))
+        scale = size * random.uniform(0.55, 0.8) / np.ptp(model.mean[:, 1])
+        middle = vertices.mean(0) @ turn[:2].T * scale * [1, -1]
+        m = camera(np.array(scale), turn, size / 2 + random.normal(0, size / 30, 2) - middle)
+        depth = -(vertices @ turn[2]) * scale
+        ground = random.integers(0, 255, (size, size, 3)).astype(np.uint8)
+        colour = random.uniform(0.3, 1.0, 3)
+        face = draw_mesh(ground, project(vertices, m), depth, model.triangles, opacity=1.0)
+        crops.append((face * colour).astype(np.uint8))
+    return np.stack(crops)
