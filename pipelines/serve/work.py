@@ -37,12 +37,14 @@ class Worker:
         detector: finds the faces of a photo without boxes.
         limits: of the server.
         checkpoint: what it is called.
+        least: score below which a detected face is a false alarm.
     """
 
     aligner: Aligner
     detector: Detector
     limits: Limits
     checkpoint: str
+    least: float = 0.0
 
     def align(self, data: bytes, query: AlignQuery) -> Aligned:
         """The faces of a photo's file.
@@ -124,9 +126,11 @@ class Worker:
             raise Refusal(400, str(error)) from error
 
     def _detected(self, photo: Photo, most: int, kind: str | None) -> tuple[int, list[Alignment]]:
-        """How many faces the detector sees, and the surest of them aligned."""
+        """How many faces there are, and the surest of them aligned; of more than ``most`` all may be faces."""
         seen = self.detector(photo.pixels)
-        return len(seen), self.aligner.find([photo.pixels], _Seen(seen[:most]), kind)[0]
+        aligned = self.aligner.find([photo.pixels], _Seen(seen[:most]), kind)[0]
+        faces = [face for face in aligned if face.score >= self.least]
+        return len(faces) + len(seen[most:]), faces
 
     def _in_boxes(self, photo: Photo, boxes: Sequence[np.ndarray], kind: str | None) -> list[Alignment]:
         for box in boxes:

@@ -158,6 +158,15 @@ def test_a_photo_without_a_face_has_none(address: str) -> None:
     assert post(address, encoded(np.full((80, 90, 3), 90, np.uint8)), kind="image/png").json()["faces"] == []
 
 
+def test_a_face_that_scores_too_low_is_none(worker: Worker, hopper: bytes) -> None:
+    [face] = worker.align(hopper, AlignQuery()).faces
+    assert len(replace(worker, least=face.score - 0.01).align(hopper, AlignQuery()).faces) == 1
+    strict = replace(worker, least=face.score + 0.01)
+    found = strict.align(hopper, AlignQuery())
+    assert (found.faces, found.found) == ([], 0)
+    assert len(strict.align(hopper, AlignQuery(box=[BOX])).faces) == 1  # whoever gives a box knows
+
+
 def test_places_are_those_of_the_photo_as_it_was_sent(worker: Worker, hopper: bytes) -> None:
     """One that is decoded at half its size."""
     image = cv2.resize(cv2.imdecode(np.frombuffer(hopper, np.uint8), cv2.IMREAD_COLOR), None, fx=3, fy=3)
