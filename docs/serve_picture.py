@@ -34,10 +34,9 @@ def shot(page: Driven, address: str, photo: Path, width: int, dark: bool) -> np.
     page.look(width, HEIGHT, dark)
     page.open(address)
     page.wait("document.getElementById('served').textContent !== ''")
-    page.drop(photo)
-    page.wait("!document.getElementById('face').hidden")  # the second time is the one that a user sees
-    page.drop(photo)
-    page.wait("!document.getElementById('face').hidden && document.getElementById('no-mesh').textContent === ''")
+    for _ in range(2):  # the first photo waits for what happens but once
+        page.drop(photo)
+        page.wait("!document.getElementById('face').hidden && document.getElementById('no-mesh').textContent === ''")
     page.run("document.getElementById('zoom').click(); document.getElementById('mesh').focus()")
     for _ in range(4):
         page.press("ArrowRight")
