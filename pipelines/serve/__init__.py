@@ -1,0 +1,1 @@
+"""``pifa serve``: a web page and a REST interface for one checkpoint."""
