@@ -55,15 +55,16 @@ class _Group(click.RichGroup):
 
 
 class _LaterGroup(_Group):
-    """A group whose commands are in a module of ``pipelines/commands``, which is read when one of them is used."""
+    """A group with commands in modules of ``pipelines/commands``, which are read when one of them is used."""
 
-    def __init__(self, *args: Any, module: str, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, modules: tuple[str, ...] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._module = module
+        self._modules = modules
 
     def _read(self) -> None:
-        if not self.commands:
-            for command in importlib.import_module(self._module).COMMANDS:
+        modules, self._modules = self._modules, ()
+        for module in modules:
+            for command in importlib.import_module(f"pipelines.commands.{module}").COMMANDS:
                 command.params += _verbosity()
                 self.add_command(command)
 
@@ -76,7 +77,7 @@ class _LaterGroup(_Group):
         return super().get_command(ctx, name)
 
 
-class _Main(_Group):
+class _Main(_LaterGroup):
     """Turns errors that are the user's into one line on stderr and exit status 1."""
 
     group_class = _Group
@@ -104,7 +105,7 @@ def _print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, allow_nan=False))
 
 
-@click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Main, modules=("align",), context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="pifa")
 def main() -> None:
     """Pose-invariant face alignment by 3D morphable model and a single CNN.
@@ -312,7 +313,7 @@ def _jitter(text: str) -> tuple[float, float]:
     return shift, scale
 
 
-@main.group("store", cls=_LaterGroup, module="pipelines.commands.store")
+@main.group("store", cls=_LaterGroup, modules=("store",))
 def store_group() -> None:
     """Look into a store and check it."""
 
@@ -474,43 +475,12 @@ def report(paths: tuple[Path, ...], out: Path, overwrite: bool) -> None:
     click.echo(str(out))
 
 
-@main.command()
-@click.argument("checkpoint")
-@click.argument("paths", nargs=-1, required=True, type=_FILE, metavar="IMAGE|FOLDER...")
-@click.option("--boxes", required=True, type=_FILE, help="CSV with the header image,x0,y0,x1,y1.")
-@click.option("--overlay", type=_FILE, help="Folder for pictures: visible landmarks green, hidden red.")
-@click.option("--format", "form", default="json", show_default=True, type=click.Choice(["json", "pts", "csv"]))
-@click.option("--landmarks", type=click.Choice(["2d", "3d"]), help="Landmark kind (default: as trained).")
-@click.option("--morphable", help="Morphable model, if it is not found by its fingerprint.")
-@click.option("--registry", help="Registry of a zoo name.")
-@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def align(checkpoint: str, paths: tuple[Path, ...], form: str, as_json: bool, **options: Any) -> None:
-    """Align the faces in images with CHECKPOINT (run, file or zoo name).
-
-    \b
-    Example:
-      pifa align RUN photo.jpg --boxes boxes.csv --overlay out
-    """
-    from pipelines.align import format_faces, run_align
-
-    summary = run_align(checkpoint, paths, **options)
-    if as_json:
-        _print_json(summary.as_json())
-    else:
-        click.echo(format_faces(summary.faces, form), nl=False)
-    for failure in summary.failures:
-        click.echo(f"pifa: {failure['reason']}", err=True)
-    if not summary.faces:
-        raise click.exceptions.Exit(1)
-
-
-@main.group("morphable", cls=_LaterGroup, module="pipelines.commands.morphable")
+@main.group("morphable", cls=_LaterGroup, modules=("morphable",))
 def morphable_group() -> None:
     """Get and import morphable models, and look at them; `builtin` is always there."""
 
 
-@main.group("zoo", cls=_LaterGroup, module="pipelines.commands.zoo")
+@main.group("zoo", cls=_LaterGroup, modules=("zoo",))
 def zoo_group() -> None:
     """Publish checkpoints to a registry, and get them from one."""
 

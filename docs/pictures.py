@@ -34,7 +34,7 @@ def main() -> None:
     large = crop_image(photo, square_of(box, aligner.header.grow, TILE))
     result = aligner.align_crops(crop[None])
     with torch.inference_mode():
-        maps = aligner.network(torch.from_numpy(crop).permute(2, 0, 1)[None], maps=True).maps
+        maps = aligner.torch("maps").network(torch.from_numpy(crop).permute(2, 0, 1)[None], maps=True).maps
 
     def enlarge(points: np.ndarray) -> np.ndarray:
         return (points + 0.5) * (TILE / crop.shape[0]) - 0.5

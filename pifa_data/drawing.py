@@ -40,6 +40,24 @@ def draw_box(image: np.ndarray, box: np.ndarray) -> np.ndarray:
     return picture
 
 
+def draw_axes(image: np.ndarray, camera: np.ndarray, origin: np.ndarray, length: float) -> np.ndarray:
+    """Draw the head's axes: x (red, to its left ear), y (green, up) and z (blue, out of the nose).
+
+    Args:
+        image: ``(H, W, 3)`` uint8 RGB.
+        camera: ``(2, 4)`` M, image pixels.
+        origin: ``(2,)`` where they begin.
+        length: of an axis that lies in the picture, pixels.
+    """
+    picture = image.copy()
+    axes = camera[:, :3] * (length / max(float(np.linalg.norm(camera[:, :3], axis=1).mean()), 1e-12))
+    width = max(1, round(length / 40))
+    for axis, colour in zip(axes.T, ((235, 60, 60), (60, 200, 60), (70, 110, 255)), strict=True):
+        start, end = (_fixed(point[None])[0].tolist() for point in (origin, origin + axis))
+        cv2.line(picture, start, end, colour, width, cv2.LINE_AA, _SHIFT)
+    return picture
+
+
 def draw_mesh(
     image: np.ndarray, points: np.ndarray, depth: np.ndarray, triangles: np.ndarray, opacity: float = 0.8
 ) -> np.ndarray:
@@ -120,7 +138,7 @@ def draw_lines(image: np.ndarray, lines: np.ndarray, opacity: float = 0.5) -> np
 
 
 def write_png(path: Path, image: np.ndarray) -> None:
-    """Write a picture.
+    """Write a picture, ``(H, W, 3)`` uint8 RGB or ``(H, W)`` uint8 or uint16.
 
     Raises:
         ImageError: it can't be encoded.
@@ -135,7 +153,7 @@ def encode_png(image: np.ndarray) -> bytes:
     Raises:
         ImageError: it can't be encoded.
     """
-    done, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    done, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image)
     if not done:
         raise ImageError(f"a picture of {image.shape} can't be encoded")
     return data.tobytes()

@@ -23,6 +23,9 @@ _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 """JPEG's markers that begin a frame: SOF0 to SOF15, without DHT, JPG and DAC."""
 
 
+Header = tuple[int, int, int]
+"""Width and height as they are stored, and EXIF's orientation."""
+
 _BEGINNINGS = (
     *(b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"RIFF", b"II*\0", b"MM\0*", b"BM"),
     *(b"P%d" % number for number in range(1, 7)),
@@ -35,16 +38,27 @@ def read_size(file: BinaryIO) -> tuple[int, int] | None:
     Args:
         file: at its beginning; its place moves.
     """
+    found = _read(file)
+    return found and _turn(*found)
+
+
+def read_orientation(file: BinaryIO) -> int:
+    """EXIF's orientation, 1 to 8; 1, upright, where there is none or OpenCV would not follow it."""
+    found = _read(file)
+    return found[2] if found and found[2] in range(1, 9) else 1
+
+
+def _read(file: BinaryIO) -> Header | None:
     head = file.read(32)
     if not head.startswith(_BEGINNINGS):
         return None
     try:
-        return _read_size(file, head) or (0, 0)
+        return _read_header(file, head) or (0, 0, 1)
     except (struct.error, IndexError):
-        return 0, 0
+        return 0, 0, 1
 
 
-def _read_size(file: BinaryIO, head: bytes) -> tuple[int, int] | None:
+def _read_header(file: BinaryIO, head: bytes) -> Header | None:
     if head[:2] == b"\xff\xd8":
         return _jpeg(file)
     if head[0] == 0x89:
@@ -59,11 +73,11 @@ def _read_size(file: BinaryIO, head: bytes) -> tuple[int, int] | None:
     return _tiff(file)
 
 
-def _turn(width: int, height: int, orientation: int | None) -> tuple[int, int]:
+def _turn(width: int, height: int, orientation: int) -> tuple[int, int]:
     return (height, width) if orientation in _TURNED else (width, height)
 
 
-def _jpeg(file: BinaryIO) -> tuple[int, int] | None:
+def _jpeg(file: BinaryIO) -> Header | None:
     size = orientation = None
     at = 2
     for _ in range(10_000):  # segments; a photograph has about ten
@@ -76,7 +90,7 @@ def _jpeg(file: BinaryIO) -> tuple[int, int] | None:
             continue
         marker, length = head[1], 2 + int.from_bytes(head[2:4], "big")
         if marker == 0xDA:  # the pixels; EXIF may stand anywhere before them, also behind the frame
-            return size and _turn(*size, orientation)
+            return size and (*size, orientation or 1)
         if marker in _FRAMES:
             height, width = struct.unpack(">HH", head[5:9])
             size = width, height
@@ -86,7 +100,7 @@ def _jpeg(file: BinaryIO) -> tuple[int, int] | None:
     return None
 
 
-def _png(file: BinaryIO, head: bytes) -> tuple[int, int]:
+def _png(file: BinaryIO, head: bytes) -> Header:
     width, height = struct.unpack_from(">II", head, 16)
     at, orientation = 8, None
     for _ in range(20_000):  # chunks, of usually 8 kB; EXIF may stand behind the pixels
@@ -96,21 +110,21 @@ def _png(file: BinaryIO, head: bytes) -> tuple[int, int]:
             break
         length = int.from_bytes(chunk[:4], "big")
         if chunk[4:] == b"acTL":  # OpenCV turns no animation
-            return width, height
+            return width, height, 1
         if chunk[4:] == b"eXIf":
             orientation = _orientation(file.read(min(length, 2**20)))
         at += 12 + length
-    return _turn(width, height, orientation)
+    return width, height, orientation or 1
 
 
-def _webp(file: BinaryIO, head: bytes) -> tuple[int, int] | None:
+def _webp(file: BinaryIO, head: bytes) -> Header | None:
     kind = head[12:16] if head[8:12] == b"WEBP" else b""
     if kind == b"VP8 ":
         width, height = struct.unpack_from("<HH", head, 26)
-        return width & 0x3FFF, height & 0x3FFF
+        return width & 0x3FFF, height & 0x3FFF, 1
     if kind == b"VP8L":
         bits = int.from_bytes(head[21:25], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, 1
     if kind != b"VP8X":
         return None
     width, height = (int.from_bytes(head[at : at + 3], "little") + 1 for at in (24, 27))
@@ -127,23 +141,23 @@ def _webp(file: BinaryIO, head: bytes) -> tuple[int, int] | None:
                 orientation = _orientation(file.read(min(length, 2**20)))
                 break
             at += 8 + length + length % 2
-    return _turn(width, height, orientation)
+    return width, height, orientation or 1
 
 
-def _bmp(head: bytes) -> tuple[int, int]:
+def _bmp(head: bytes) -> Header:
     if head[14:18] == b"\x0c\0\0\0":  # the header of OS/2
         width, height = struct.unpack_from("<HH", head, 18)
     else:
         width, height = struct.unpack_from("<ii", head, 18)
-    return abs(width), abs(height)  # a negative height: rows from the top
+    return abs(width), abs(height), 1  # a negative height: rows from the top
 
 
-def _ppm(text: bytes) -> tuple[int, int] | None:
+def _ppm(text: bytes) -> Header | None:
     found = re.match(rb"(?:\s+|#[^\n]*\n)+(\d{1,9})(?:\s+|#[^\n]*\n)+(\d{1,9})\s", text)
-    return (int(found[1]), int(found[2])) if found else None
+    return (int(found[1]), int(found[2]), 1) if found else None
 
 
-def _tiff(file: BinaryIO) -> tuple[int, int] | None:
+def _tiff(file: BinaryIO) -> Header | None:
     order, fields = _directory(file)
     numbers = {
         tag: struct.unpack_from(order + ("H" if kind == 3 else "I"), value)[0]
@@ -152,7 +166,7 @@ def _tiff(file: BinaryIO) -> tuple[int, int] | None:
     }
     if 256 not in numbers or 257 not in numbers:
         return None
-    return _turn(numbers[256], numbers[257], numbers.get(274))
+    return numbers[256], numbers[257], numbers.get(274, 1)
 
 
 def _orientation(data: bytes) -> int | None:

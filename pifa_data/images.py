@@ -42,13 +42,29 @@ def read_image(path: str | Path) -> np.ndarray:
         ImageError: missing, not an image, cut short, or too large.
     """
     try:
-        with _open(path) as file:
-            if os.fstat(file.fileno()).st_size > LARGEST_FILE:
-                raise ImageError(f"{path}: larger than {LARGEST_FILE >> 20} MB; refused")
-            data = file.read(LARGEST_FILE)
+        data = _read(path)
     except NotADirectoryError:
         return _within(path)
     return decode_image(data, str(path))
+
+
+def read_file(path: str | Path) -> bytes:
+    """The bytes of an image's file.
+
+    Raises:
+        ImageError: missing, no file, or too large.
+    """
+    try:
+        return _read(path)
+    except NotADirectoryError as error:
+        raise ImageError(f"{path}: {error.strerror}") from error
+
+
+def _read(path: str | Path) -> bytes:
+    with _open(path) as file:
+        if os.fstat(file.fileno()).st_size > LARGEST_FILE:
+            raise ImageError(f"{path}: larger than {LARGEST_FILE >> 20} MB; refused")
+        return file.read(LARGEST_FILE)
 
 
 def read_images(paths: Sequence[str]) -> Iterator[np.ndarray | ImageError]:
@@ -158,11 +174,17 @@ def _open(path: str | Path) -> BinaryIO:
         raise ImageError(f"{str(path)!r}: {error}") from error
 
 
-def _checked(size: tuple[int, int] | None, name: str) -> tuple[int, int]:
+def known_size(size: tuple[int, int] | None, name: str) -> tuple[int, int]:
+    """Give ``read_size``'s answer back, or raise ``ImageError`` where there is none."""
     if size is None:  # OpenCV may know it, but would fill the memory with whatever size it claims
         raise ImageError(f"{name}: not an image, or none of {', '.join(KNOWN)}; convert it")
     if 0 in size:
         raise ImageError(f"{name}: not an image, or one with a damaged header")
+    return size
+
+
+def _checked(found: tuple[int, int] | None, name: str) -> tuple[int, int]:
+    size = known_size(found, name)
     if size[0] * size[1] > LARGEST_PIXELS or max(size) > LARGEST_SIDE:
         raise ImageError(
             f"{name}: expected at most {LARGEST_PIXELS} pixels and sides of at most {LARGEST_SIDE}, "
@@ -173,9 +195,7 @@ def _checked(size: tuple[int, int] | None, name: str) -> tuple[int, int]:
 
 def decode_image(data: bytes, name: str) -> np.ndarray:
     """As ``read_image``, of a file's bytes."""
-    # OpenCV decodes a JPEG or PNG that was cut short to a half-grey picture without an error.
-    if _cut_short(data):
-        raise ImageError(f"{name}: the image file is cut short; copy it again")
+    refuse_cut_short(data, name)
     _checked(read_size(io.BytesIO(data)), name)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
@@ -184,6 +204,12 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     if image is None:
         raise ImageError(f"{name}: not an image that OpenCV can read")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def refuse_cut_short(data: bytes, name: str) -> None:
+    """Raises ``ImageError``: OpenCV decodes a JPEG or PNG that was cut short half grey, without an error."""
+    if _cut_short(data):
+        raise ImageError(f"{name}: the image file is cut short; copy it again")
 
 
 def _cut_short(data: bytes) -> bool:

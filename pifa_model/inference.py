@@ -1,186 +1,189 @@
 """Aligning images with a trained checkpoint.
 
 from pifa_model import Aligner
-aligner = Aligner.load("run/best.safetensors")
-faces = aligner(image, boxes)          # image (H, W, 3) uint8 RGB, boxes (N, 4)
+aligner = Aligner.load("RUN")          # a run's folder, a checkpoint's file, or an exported .onnx
+faces = aligner(image)                 # (H, W, 3) uint8 RGB; or aligner(image, boxes) where the faces are known
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from pifa_data.boxes import Square, check_box, square_of
+from pifa_data.boxes import Square, check_box, square_of, tight_box
 from pifa_data.camera import pose_angles, uncrop_camera
-from pifa_data.errors import CheckpointError, ImageError
+from pifa_data.detection import Detector, input_box
+from pifa_data.errors import CheckpointError
 from pifa_data.images import crop_image
-from pifa_data.morphable import MorphableModel
-from pifa_model.checkpoint import Checkpoint, load_checkpoint
-from pifa_model.fusing import for_inference
-from pifa_model.shape import Landmarks
+from pifa_data.mesh import FaceMesh, face_mesh
+from pifa_data.morphable import MorphableModel, load_builtin
+from pifa_model.checkpoint import load_checkpoint, read_header
+from pifa_model.engine import Engine, TorchEngine, check_pixels
+from pifa_model.results import Alignment, CropResult
 
+Boxes = np.ndarray | Sequence[Sequence[float]] | Sequence[np.ndarray]
 
-@dataclass(frozen=True)
-class Alignment:
-    """One aligned face, source-image pixels.
-
-    Attributes:
-        box: ``(4,)`` the box it was aligned from.
-        landmarks: ``(L, 2)``.
-        visibility: ``(L,)`` bool, the point faces the viewer.
-        pose: ``(3,)`` yaw, pitch, roll in radians.
-        params: ``(8 + K,)`` P: M row-major in source-image pixels, then p.
-        score: 0 to 1. Of a network with `uncertainty` 1 − e/8, at least 0, where e is the mean error that it expects of
-            the points it was trained on, hidden ones too, in percent of √(w·h) of its box. Of another 1/(1 + m), where
-            m is how far the last block still moved the points, in the same unit; not calibrated.
-    """
-
-    box: np.ndarray
-    landmarks: np.ndarray
-    visibility: np.ndarray
-    pose: np.ndarray
-    params: np.ndarray
-    score: float
-
-
-DISTANCE = 1.148
-"""Mean distance of a point whose two coordinates are of Laplace's distribution, in their standard deviations."""
+BATCH = 32
+"""Crops computed at once. More are no faster on a CPU, and take memory."""
 
 FAILURE = 8.0
 """Percent of √(w·h) of the box: the expected error at which the score is 0."""
 
 
-@dataclass(frozen=True)
-class CropResult:
-    """What the network gives for N crops.
-
-    Attributes:
-        params, landmarks: ``(stages, N, ...)``, P and the landmarks in crop pixels at P⁰ and after each block.
-        visibility: ``(N, L)`` bool, after the last block.
-        expected: ``(N,)`` mean error of the landmarks that the network expects, crop pixels; NaN where it can't tell.
-    """
-
-    params: np.ndarray
-    landmarks: np.ndarray
-    visibility: np.ndarray
-    expected: np.ndarray
-
-
 class Aligner:
     """A checkpoint ready to align faces. Keeps no state between calls, so threads may share one."""
 
-    def __init__(self, checkpoint: Checkpoint, device: str = "cpu", blocks: int | None = None) -> None:
-        """An aligner on a device.
-
-        Args:
-            checkpoint: network and morphable model.
-            device: where it computes.
-            blocks: stop after so many blocks, for speed; all by default.
-
-        Raises:
-            CheckpointError: the network does not have so many.
-        """
-        most = len(checkpoint.network.blocks)
-        if blocks is not None and not 1 <= blocks <= most:
-            raise CheckpointError(f"blocks: expected 1 to {most}, as the checkpoint has, found {blocks}")
-        self.blocks = blocks
-        self.header, self.model = checkpoint.header, checkpoint.model
-        self.device = torch.device(device)
-        self.network = for_inference(checkpoint.network).to(self.device)
-        self.scheme = self.header.scheme
-        self.landmarks = Landmarks(self.model, self.scheme).to(self.device).eval()
+    def __init__(self, engine: Engine) -> None:
+        """An aligner of an engine; ``load`` makes one of a file."""
+        self.engine = engine
+        self.header, self.model, self.scheme = engine.header, engine.model, engine.scheme
 
     @classmethod
     def load(
         cls, path: str | Path, morphable: str | Path | None = None, device: str = "cpu", blocks: int | None = None
     ) -> Aligner:
-        """Load a checkpoint's file, with its morphable model's file (by default the one beside it), to stop after
-        ``blocks`` blocks.
+        """Load a checkpoint, to stop after ``blocks`` blocks.
+
+        Args:
+            path: a run's folder (its best weights), a checkpoint's file, or an exported ``.onnx``. A checkpoint of the
+                zoo is loaded by ``Aligner.load(zoo.fetch(NAME))``.
+            morphable: its morphable model's file; by default the one beside it, or the built-in one.
+            device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``: what PyTorch calls it.
+            blocks: all by default.
 
         Raises:
             CheckpointError, MorphableError: see ``load_checkpoint``.
         """
-        path = Path(path)
-        file = Path(morphable) if morphable is not None else path.parent / "morphable.safetensors"
-        if not file.is_file():
-            raise CheckpointError(f"{path}: its morphable model is not beside it ({file}); name it with `morphable`")
-        return cls(load_checkpoint(path, MorphableModel.load(file)), device, blocks)
+        file = checkpoint_in(Path(path))
+        fingerprint = read_header(file).morphable.fingerprint
+        beside = file.parent / "morphable.safetensors"
+        if morphable is not None or beside.is_file():
+            model = MorphableModel.load(Path(morphable or beside))
+        elif (model := load_builtin()).fingerprint != fingerprint:
+            raise CheckpointError(f"{file}: its morphable model is not beside it ({beside}); name it with `morphable`")
+        return cls(TorchEngine(load_checkpoint(file, model), device, blocks))
 
     def with_scheme(self, scheme: str) -> Aligner:
         """The same network giving the landmarks of another scheme, whose places on the head its model knows.
 
         Raises:
             MorphableError: the model has no vertices for that scheme.
+            CheckpointError: the runtime gives those alone that it was exported with.
         """
-        other = copy(self)
-        other.scheme = scheme
-        other.landmarks = Landmarks(self.model, scheme).to(self.device).eval()
-        return other
+        if scheme == self.scheme:
+            return self
+        return Aligner(self.torch(f"other landmarks than {self.scheme}").with_scheme(scheme))
 
-    def __call__(
-        self,
-        image: np.ndarray,
-        boxes: np.ndarray | Sequence[Sequence[float]] | Sequence[np.ndarray],
-        kind: str | None = None,
-    ) -> list[Alignment]:
+    def torch(self, wanted: str) -> TorchEngine:
+        """The network in PyTorch, for what it alone gives.
+
+        Raises:
+            CheckpointError: the runtime is another; the error says that it has not got what is ``wanted``.
+        """
+        if not isinstance(self.engine, TorchEngine):
+            raise CheckpointError(f"an exported network gives no {wanted}; use the checkpoint with --runtime torch")
+        return self.engine
+
+    def __call__(self, image: np.ndarray, boxes: Boxes | None = None, kind: str | None = None) -> list[Alignment]:
         """Align the faces of one image.
 
         Args:
             image: ``(H, W, 3)`` uint8 RGB.
-            boxes: ``(N, 4)`` x0, y0, x1, y1 pixels, by the checkpoint's box convention (``header.boxes``).
+            boxes: ``(N, 4)`` x0, y0, x1, y1 pixels, by the checkpoint's box convention (``header.boxes``); by default
+                a detector finds them (``find``).
             kind: landmark kind, by default the one trained with.
 
         Raises:
             PifaError: a box without area; an image of another shape or type.
         """
-        _check_pixels(image, "image", ("H", "W", 3))
-        checked = [check_box(np.asarray(box), f"box {i}") for i, box in enumerate(boxes)]
-        if not checked:
-            return []
-        squares = [square_of(box, self.header.grow, self.header.input_size) for box in checked]
-        crops = np.stack([crop_image(image, square) for square in squares])
-        result = self.align_crops(crops, [kind] * len(crops) if kind else None)
-        return [
-            self._alignment(result, i, box, square)
-            for i, (box, square) in enumerate(zip(checked, squares, strict=True))
-        ]
+        if boxes is None:
+            from pifa_data.detection import open_detector
 
-    @torch.inference_mode()
-    def align_crops(self, crops: np.ndarray, kinds: Sequence[str] | None = None) -> CropResult:
-        """Align crops.
+            return self.find([image], open_detector("haar"), kind)[0]
+        return self.batch([image], [boxes], kind)[0]
+
+    def batch(
+        self, images: Sequence[np.ndarray], boxes: Sequence[Boxes], kind: str | None = None, size: int = BATCH
+    ) -> list[list[Alignment]]:
+        """Align the faces of many images, ``size`` crops at once.
 
         Args:
-            crops: ``(N, S, S, 3)`` uint8.
-            kinds: landmark kind of each, by default the one trained with.
+            images: each ``(H, W, 3)`` uint8 RGB, of any size.
+            boxes: of each image, ``(N, 4)``.
+            kind: landmark kind of all, by default the one trained with.
+            size: crops computed at once; memory grows with it.
+
+        Returns:
+            For each image its faces, in the order of its boxes.
 
         Raises:
-            ImageError: crops of another shape or type.
-            CheckpointError: the network's output is not finite.
+            PifaError: as of one image.
         """
-        size = self.header.input_size
-        _check_pixels(crops, "crops", ("N", size, size, 3))
-        images = torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).to(self.device)
-        kinds = kinds or [self.header.landmark_kind] * len(crops)
-        marching = torch.tensor([kind == "2d" for kind in kinds], dtype=torch.bool, device=self.device)
-        found = self.network(images, blocks=self.blocks)
-        outputs = found.params
-        if not all(bool(torch.isfinite(output).all()) for output in outputs):
-            raise CheckpointError("the checkpoint gives parameters that are not finite; its training went wrong")
-        stages = [self.network.initial.expand(len(crops), -1), *outputs]
-        return CropResult(
-            params=torch.stack(stages).cpu().numpy(),
-            landmarks=torch.stack([self.landmarks(p, marching) for p in stages]).cpu().numpy(),
-            visibility=self.landmarks.visibility(stages[-1], marching).cpu().numpy(),
-            # Estimated for the points that it was trained on.
-            expected=DISTANCE * found.spread[-1].exp().mean(1).cpu().numpy()
-            if found.spread
-            else np.full(len(crops), np.nan),
-        )
+        names = [f"image {i}" for i in range(len(images))] if len(images) > 1 else ["image"]
+        for name, image in zip(names, images, strict=True):
+            check_pixels(image, name, ("H", "W", 3))
+        works = [
+            (picture, check_box(np.asarray(box), f"{names[picture]}: box {i}"))
+            for picture, of_one in enumerate(boxes)
+            for i, box in enumerate(of_one)
+        ]
+        found: list[list[Alignment]] = [[] for _ in images]
+        for start in range(0, len(works), size):
+            part = works[start : start + size]
+            squares = [self.square(box) for _, box in part]
+            crops = [crop_image(images[picture], square) for (picture, _), square in zip(part, squares, strict=True)]
+            faces = self.align_cut(np.stack(crops), [box for _, box in part], squares, kind)
+            for (picture, _), face in zip(part, faces, strict=True):
+                found[picture].append(face)
+        return found
+
+    def find(
+        self, images: Sequence[np.ndarray], detector: Detector, kind: str | None = None, size: int = BATCH
+    ) -> list[list[Alignment]]:
+        """Detect and align the faces of images; each is aligned twice, the second time from its own landmarks' box."""
+        boxes = [[input_box(face, self.header.boxes) for face in detector(image)] for image in images]
+        first = self.batch(images, boxes, kind, size)
+        return self.batch(images, [[self.next_box(face) for face in faces] for faces in first], kind, size)
+
+    def square(self, box: np.ndarray) -> Square:
+        """The crop that the network is given for a box."""
+        return square_of(box, self.header.grow, self.header.input_size)
+
+    def next_box(self, face: Alignment) -> np.ndarray:
+        """The box around a face's landmarks: where to align it again, or in the next picture of a video.
+
+        Of a network that was trained with a detector's boxes it is the box that was given.
+        """
+        if self.header.boxes == "detector":
+            return face.box
+        return tight_box(face.landmarks, np.ones(len(face.landmarks)))
+
+    def align_crops(self, crops: np.ndarray, kinds: Sequence[str] | None = None) -> CropResult:
+        """Align ``(N, S, S, 3)`` uint8 RGB crops; see ``Engine``."""
+        return self.engine.align_crops(crops, kinds)
+
+    def align_cut(
+        self, crops: np.ndarray, boxes: Sequence[np.ndarray], squares: Sequence[Square], kind: str | None = None
+    ) -> list[Alignment]:
+        """Align ``(N, S, S, 3)`` crops that were cut by ``square`` of ``boxes``; faces in the image's pixels."""
+        result = self.engine.align_crops(crops, [kind] * len(crops) if kind else None)
+        return [
+            self._alignment(result, i, box, square) for i, (box, square) in enumerate(zip(boxes, squares, strict=True))
+        ]
+
+    def mesh(self, face: Alignment) -> FaceMesh:
+        """The dense 3D face of an alignment, in the image's pixels."""
+        return face_mesh(self.model, face.params)
+
+    def maps(self, image: np.ndarray, box: np.ndarray) -> list[np.ndarray]:
+        """V that each block was given for a face (equation 9): a list of ``(s, s)`` float32, on the crop of the box.
+
+        Raises:
+            CheckpointError: the runtime does not give them.
+        """
+        return self.torch("visualization maps").maps(crop_image(image, self.square(box)))
 
     def _alignment(self, result: CropResult, i: int, box: np.ndarray, square: Square) -> Alignment:
         before, after = result.landmarks[-2, i], result.landmarks[-1, i]
@@ -200,14 +203,15 @@ class Aligner:
         )
 
 
-def _check_pixels(array: np.ndarray, name: str, expected: tuple[int | str, ...]) -> None:
-    """Refuse what the network would take for a picture and is none, before anything is computed of it."""
-    shape = tuple(array.shape)
-    fits = len(shape) == len(expected) and all(
-        isinstance(want, str) or want == found for want, found in zip(expected, shape, strict=True)
-    )
-    wanted = f"({', '.join(map(str, expected))}) uint8 RGB"
-    if not fits:
-        raise ImageError(f"{name}: expected {wanted}, channels last, found shape {shape}")
-    if array.dtype != np.uint8:
-        raise ImageError(f"{name}: expected {wanted}, 0-255, found {array.dtype}")
+def checkpoint_in(path: Path) -> Path:
+    """The weights' file of a run's folder; a file is given back.
+
+    Raises:
+        CheckpointError: neither.
+    """
+    if not path.is_dir():
+        return path
+    for name in ("best.safetensors", "last.safetensors", "weights.safetensors"):
+        if (path / name).is_file():
+            return path / name
+    raise CheckpointError(f"{path}: a folder, but no run: no best.safetensors or last.safetensors in it")

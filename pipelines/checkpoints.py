@@ -9,7 +9,8 @@ import torch
 from pifa_data.errors import CheckpointError, ConfigError
 from pifa_data.morphable import MorphableModel
 from pifa_model.checkpoint import load_checkpoint, read_header
-from pifa_model.inference import Aligner
+from pifa_model.engine import TorchEngine
+from pifa_model.inference import Aligner, checkpoint_in
 from pipelines.registry import run_fetch
 from pipelines.sources import find_model, find_model_by_fingerprint
 
@@ -44,22 +45,29 @@ def checkpoint_file(name: str, registry: str | None = None) -> Path:
         ZooError: the registry does not have it, or it is damaged.
     """
     path = Path(name)
-    if path.is_dir():
-        for file in ("best.safetensors", "last.safetensors", "weights.safetensors"):
-            if (path / file).is_file():
-                return path / file
-        raise CheckpointError(f"{path}: a folder, but no run: no best.safetensors or last.safetensors in it")
-    if path.is_file():
-        return path
+    if path.exists():
+        return checkpoint_in(path)
     if path.suffix == ".safetensors" or len(path.parts) > 1:
         raise CheckpointError(f"{path}: no such checkpoint")
     return run_fetch(name, registry)
 
 
 def load_aligner(
-    name: str, *, morphable: str | None = None, registry: str | None = None, device: str = "auto"
+    name: str,
+    *,
+    morphable: str | None = None,
+    registry: str | None = None,
+    device: str = "auto",
+    runtime: str = "torch",
 ) -> tuple[Aligner, Path]:
     """The aligner of a checkpoint and its file; its morphable model is found by fingerprint.
+
+    Args:
+        name: run, file or zoo name.
+        morphable: the morphable model, where it is not found by its fingerprint.
+        registry: of a zoo name.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        runtime: ``torch``, or ``onnx``.
 
     Raises:
         PifaError, ZooError: the checkpoint or its morphable model can't be had or don't match.
@@ -72,4 +80,4 @@ def load_aligner(
         model = find_model(morphable)
     else:
         model = find_model_by_fingerprint(header.morphable.fingerprint, [file.parent / "morphable.safetensors"])
-    return Aligner(load_checkpoint(file, model), device), file
+    return Aligner(TorchEngine(load_checkpoint(file, model), device)), file

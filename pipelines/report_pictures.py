@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from pifa_data.boxes import Square
-from pifa_model.inference import CropResult
+from pifa_model.results import CropResult
 from pipelines.evaluate import Evaluation
 from pipelines.fit_tiles import Drawing, draw_fit
 from pipelines.pages import picture_address
@@ -87,10 +87,11 @@ def draw_strip(evaluation: Evaluation, at: int) -> Strip:
     aligner, kind, truth = evaluation.aligner, evaluation.collected.kinds[at], evaluation.measurement.truth
     crop, result = _align(evaluation, at)
     square = _whole(crop)
-    marching = torch.tensor([kind == "2d"], device=aligner.device)
+    engine = aligner.torch("visualization maps")
+    marching = torch.tensor([kind == "2d"], device=engine.device)
     steps = []
-    for stage, params in enumerate(torch.from_numpy(result.params).to(aligner.device)):
-        seen = aligner.landmarks.visibility(params, marching)[0].cpu().numpy()
+    for stage, params in enumerate(torch.from_numpy(result.params).to(engine.device)):
+        seen = engine.landmarks.visibility(params, marching)[0].cpu().numpy()
         points = square.to_crop(result.landmarks[stage, 0].astype(np.float64))
         nme = float(evaluation.measurement.errors[stage, at])
         steps.append(
@@ -99,7 +100,7 @@ def draw_strip(evaluation: Evaluation, at: int) -> Strip:
                 nme=nme if np.isfinite(nme) else None,
                 visible=_dots(points[seen]),
                 hidden=_dots(points[~seen]),
-                map=picture_address(_grey(aligner.network.draw(params, min(stage, 1))[0, 0].cpu().numpy())),
+                map=picture_address(_grey(engine.network.draw(params, min(stage, 1))[0, 0].cpu().numpy())),
             )
         )
     labels = square.to_crop(evaluation.collected.squares[at].to_crop(truth.landmarks[at]))

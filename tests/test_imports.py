@@ -160,8 +160,8 @@ try:
 except SystemExit as end:
     status = end.code
 heavy = ("numpy", "torch", "cv2", "scipy", "zarr", "lightning", "distributed", "pydantic", "matplotlib")
-ours = ("pifa_data", "pifa_model", "pipelines", "zoo")
-print(json.dumps({"status": status, "loaded": [n for n in heavy + ours if n in sys.modules]}), file=sys.stderr)
+ours = [n for n in sys.modules if n.startswith(("pifa_", "zoo", "pipelines.")) and n[:18] != "pipelines.commands"]
+print(json.dumps({"status": status, "loaded": [n for n in heavy if n in sys.modules] + ours}), file=sys.stderr)
 """
 
 

@@ -12,6 +12,7 @@ from test_config_checkpoint import make_checkpoint
 from pifa_data.errors import ImageError
 from pifa_data.morphable import MorphableModel
 from pifa_model.checkpoint import load_checkpoint
+from pifa_model.engine import TorchEngine
 from pifa_model.inference import Aligner
 
 
@@ -19,7 +20,7 @@ from pifa_model.inference import Aligner
 def aligner(model: MorphableModel, tmp_path_factory: pytest.TempPathFactory) -> Aligner:
     file = tmp_path_factory.mktemp("checkpoint") / "a.safetensors"
     make_checkpoint(file, model)
-    return Aligner(load_checkpoint(file, model))
+    return Aligner(TorchEngine(load_checkpoint(file, model)))
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def idle(aligner: Aligner) -> Iterator[Aligner]:
     def reached(*_: object) -> None:
         raise AssertionError("computed on what is no picture")
 
-    layers = [aligner.network.visualization, *aligner.network.blocks]
+    layers = [aligner.torch("").network.visualization, *aligner.torch("").network.blocks]
     handles = [layer.register_forward_pre_hook(reached) for layer in layers]
     yield aligner
     for handle in handles:
@@ -49,7 +50,7 @@ def idle(aligner: Aligner) -> Iterator[Aligner]:
 )
 def test_the_network_takes_only_pictures(idle: Aligner, images: torch.Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        idle.network(images)
+        idle.torch("").network(images)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,217 @@
+"""The whole of ``pifa align``: items in, records out."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pifa_data.detection import Detector
+from pifa_data.schemes import get_scheme
+from pifa_model import Aligner
+from pipelines.align.boxes import BoxTable, open_boxes
+from pipelines.align.formats import check_form
+from pipelines.align.images import ImageAligner
+from pipelines.align.inputs import Item, find_items
+from pipelines.align.journal import Journal
+from pipelines.align.pictures import PictureOptions, Pictures
+from pipelines.align.records import Record, face_record, failure_record, is_face
+from pipelines.align.sinks import ListSink, Sink, TextSink, write_output
+from pipelines.checkpoints import load_aligner
+from pipelines.progress import Advance, progress
+
+TOLD = 20
+"""Reasons kept for the terminal; all of them are in the output."""
+
+MIN_SCORE = 0.0
+"""Detected faces whose score is lower are taken for false alarms."""
+
+
+@dataclass(frozen=True)
+class AlignOptions:
+    """What is wanted.
+
+    Attributes:
+        boxes: a CSV's path or a source ``FORMAT:PATH``; None: the detector finds them.
+        detector: ``haar`` (None), or the file of a model for OpenCV's ``FaceDetectorYN``.
+        landmarks: landmark kind, ``2d`` or ``3d``; None: as trained.
+        scheme: landmark scheme; None: as trained.
+        min_score: detected faces whose score is lower are left out; None: ``MIN_SCORE``.
+        batch_size: crops computed at once.
+        pictures: files made beside the records.
+    """
+
+    boxes: str | None = None
+    detector: str | None = None
+    landmarks: str | None = None
+    scheme: str | None = None
+    min_score: float | None = None
+    batch_size: int = 32
+    pictures: PictureOptions = field(default_factory=PictureOptions)
+
+
+@dataclass
+class AlignSummary:
+    """What came of it.
+
+    Attributes:
+        records: all of them, where they go neither to a file nor to stdout.
+        faces, failures: how many.
+        reasons: the first ``TOLD`` failures' reasons.
+    """
+
+    records: list[Record] = field(default_factory=list)
+    faces: int = 0
+    failures: int = 0
+    reasons: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        faces = [record for record in self.records if is_face(record)]
+        return {"faces": faces, "failures": [record for record in self.records if not is_face(record)]}
+
+
+def run_align(
+    checkpoint: str,
+    paths: Sequence[Path],
+    options: AlignOptions,
+    *,
+    form: str = "json",
+    out: Path | None = None,
+    say: Callable[[str], None] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    morphable: str | None = None,
+    registry: str | None = None,
+    device: str = "auto",
+    runtime: str = "torch",
+) -> AlignSummary:
+    """Align the faces of images, folders, videos and cameras.
+
+    Args:
+        checkpoint: run, file or zoo name.
+        paths: what to align.
+        options: how.
+        form: of the output, one of ``formats.FORMATS``.
+        out: file of the output (of ``pts``: folder); None: text to ``say``, or without it records in the summary.
+        say: takes text.
+        resume, overwrite: go on with an output that was stopped; replace one.
+        morphable, registry, device, runtime: see ``load_aligner``.
+
+    Raises:
+        PifaError, ZooError: the checkpoint, the boxes or the detector can't be used, or there is nothing to align.
+        OSError: an output can't be written; what is done stays in its journal.
+    """
+    check_form(form, out)
+    items = list(find_items(paths))
+    aligner, file = load_aligner(checkpoint, morphable=morphable, registry=registry, device=device, runtime=runtime)
+    if options.scheme:
+        aligner = aligner.with_scheme(options.scheme)
+    boxes = open_boxes(options.boxes, aligner.header.boxes) if options.boxes else None
+    summary = AlignSummary()
+    sizes = (len(get_scheme(aligner.scheme)), aligner.model.n_coefficients)
+    if out is None:
+        sink: Sink = TextSink(say, form, *sizes) if say else ListSink(summary.records)
+        _align_all(aligner, boxes, items, items, options, _Counting(sink, summary))
+        return summary
+    settings: dict[str, Any] = {
+        "checkpoint": _sha256(file),
+        "boxes": options.boxes,
+        "detector": None if boxes else options.detector,
+    }
+    settings |= {"landmarks": options.landmarks, "scheme": aligner.scheme, "min_score": options.min_score}
+    journal = Journal(out, settings, resume=resume, overwrite=overwrite)
+    try:
+        summary.faces = journal.faces
+        left = [item for item in items if str(item.path) not in journal.done]
+        _align_all(aligner, boxes, items, left, options, _Counting(journal, summary))
+        write_output(out, form, journal, items, aligner.scheme, *sizes)
+    finally:
+        journal.close()
+    return summary
+
+
+class _Counting:
+    """Passes records on, and counts them."""
+
+    def __init__(self, sink: Sink, summary: AlignSummary) -> None:
+        self._sink, self._summary = sink, summary
+
+    def add(self, record: Record) -> None:
+        self._sink.add(record)
+        if is_face(record):
+            self._summary.faces += 1
+        else:
+            self._summary.failures += 1
+            if len(self._summary.reasons) < TOLD:
+                self._summary.reasons.append(record["reason"])
+
+    def finish(self, item: Item) -> None:
+        self._sink.finish(str(item.path))
+
+
+def _align_all(
+    aligner: Aligner,
+    boxes: BoxTable | None,
+    items: Sequence[Item],
+    left: Sequence[Item],
+    options: AlignOptions,
+    sink: _Counting,
+) -> None:
+    """Align the items that are left, in their order, of all those whose files have names."""
+    if boxes is not None:
+        source: BoxTable | Detector = boxes
+    else:
+        from pifa_data.detection import open_detector
+
+        source = open_detector(options.detector or "haar")
+    pictures = Pictures(options.pictures, aligner, items) if options.pictures else None
+    images = ImageAligner(
+        aligner,
+        source,
+        kind=options.landmarks,
+        min_score=MIN_SCORE if options.min_score is None else options.min_score,
+        batch_size=options.batch_size,
+        keep=pictures is not None,
+    )
+    with progress("aligning", len(left), "items") as advance:
+        for kind, run in itertools.groupby(left, lambda item: item.kind == "image"):
+            if kind:
+                _align_images(images, run, sink, pictures, advance)
+            else:
+                for item in run:
+                    _align_video(aligner, source, item, sink, options)
+                    advance(1)
+
+
+def _align_images(
+    images: ImageAligner, items: Iterable[Item], sink: _Counting, pictures: Pictures | None, advance: Advance
+) -> None:
+    for work in images(items):
+        about: dict[str, Any] = {"image": str(work.item.path)}
+        for reason in work.failures:
+            sink.add(failure_record(reason, **about))
+        if work.photo is not None:
+            about["size"] = [work.photo.width, work.photo.height]
+            for face in work.faces:
+                sink.add(face_record(face.enlarged(work.photo.factor, work.photo.shift), **about))
+            if pictures:
+                pictures.write(work.item, work.photo, work.faces)
+        sink.finish(work.item)
+        advance(1)
+
+
+def _align_video(
+    aligner: Aligner, source: BoxTable | Detector, item: Item, sink: _Counting, options: AlignOptions
+) -> None:
+    if isinstance(source, BoxTable):
+        reason = f"{item.path}: --boxes tells where faces are in images; those of a video are found by --detector"
+        sink.add(failure_record(reason, image=str(item.path)))
+    sink.finish(item)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
