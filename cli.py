@@ -105,7 +105,7 @@ def _print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, allow_nan=False))
 
 
-@click.group(cls=_Main, modules=("align",), context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Main, modules=("align", "doctor"), context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="pifa")
 def main() -> None:
     """Pose-invariant face alignment by 3D morphable model and a single CNN.

@@ -1,6 +1,7 @@
-"""How a face detector's boxes lie about the tight landmark boxes: ``DETECTOR_…`` in ``pifa_data/boxes.py``.
+"""How a face detector's boxes lie about the tight landmark boxes: ``DETECTOR_…`` in ``pifa_data/boxes.py``, and
+``PROFILE_…`` in ``pifa_data/detection/haar.py``.
 
-    python benchmarks/detector.py SOURCE... --morphable NAME [--faces N] [--sheet PNG] [--json FILE]
+    python benchmarks/detector.py SOURCE... --morphable NAME [--faces N] [--turned DEG] [--sheet PNG] [--json FILE]
 
 OpenCV's Haar cascades look for each face in its whole image, the profile cascade also in the mirrored one, at OpenCV's
 own settings. Of what one finds, the box that overlaps the tight box best is the face's, if by more than ``OVERLAP``.
@@ -11,13 +12,18 @@ the ratios of width and height (a cascade's boxes are square); each ± its stand
 What then is left, in x, in y and of ln √(w·h), is said by its deviations, the largest correlation between them, and the
 share of faces farther out than three deviations (0.27 % of Gaussian ones). ``in 1.6`` is the share of crops of that
 grow that keep every landmark. The row ``drawn`` is what ``detector_box`` and ``jitter_box`` give for the same faces: it
-should read as ``frontalface_alt2``.
+should read as ``frontalface_alt2``. ``profile alone`` is ``profileface`` where ``frontalface_alt2`` finds nothing.
+
+``--turned DEG`` measures each face turned to that yaw (``pifa_data/profiling``) instead of the face itself.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +38,41 @@ from pifa_data.faces import Face
 from pifa_data.fitting import Fitters
 from pifa_data.images import read_image
 from pifa_data.labels import fit_faces
+from pifa_data.morphable import MorphableModel
+from pifa_data.profiling import FaceTurner
 from pipelines.sources import find_model, load_faces
 
 CASCADES = ("frontalface_alt2", "frontalface_default", "profileface")
 OVERLAP = 0.3
 """Intersection over union. The frontal cascades' boxes have a median of 0.57, 99 % are above 0.4."""
-BINS = ((0, 90), (0, 10), (10, 20), (20, 30), (30, 45), (45, 90))
+BINS = ((0, 91), (0, 10), (10, 20), (20, 30), (30, 45), (45, 60), (60, 75), (75, 91))
 NAMES = ("dx", "dy", "ln w", "ln h")
 GROWS = (1.22, 1.4, 1.6, 1.8)
 COLOURS = {"tight": (255, 255, 255), "frontalface_alt2": (0, 255, 0), "profileface": (255, 0, 255)}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A face and the picture that it is looked for in."""
+
+    id: str
+    landmarks: np.ndarray
+    visibility: np.ndarray
+    read: Callable[[], np.ndarray]
+
+
+def turned_faces(
+    faces: list[Face], params: np.ndarray, model: MorphableModel, yaw: np.ndarray, degrees: float
+) -> tuple[list[Seen], np.ndarray]:
+    """The faces turned to their own side, each in the square picture around it, and their yaw."""
+    turner = FaceTurner(model, faces[0].scheme)
+    found, angles = [], []
+    for face, fit, own in zip(faces, params, yaw, strict=True):
+        if abs(own) < np.radians(degrees):
+            [view] = turner.turn(read_image(face.image), fit, face.kind, [float(np.copysign(np.radians(degrees), own))])
+            found.append(Seen(face.id, view.landmarks, view.visibility, partial(np.copy, view.image)))
+            angles.append(view.yaw)
+    return found, np.array(angles)
 
 
 def detect(image: np.ndarray, cascade: cv2.CascadeClassifier, *, mirrored: bool) -> np.ndarray:
@@ -61,13 +93,13 @@ def best(found: np.ndarray, tight: np.ndarray) -> np.ndarray:
     return found[overlap.argmax()] if (overlap > OVERLAP).any() else np.full(4, np.nan)
 
 
-def find(faces: list[Face], tight: np.ndarray) -> dict[str, np.ndarray]:
+def find(faces: list[Seen], tight: np.ndarray) -> dict[str, np.ndarray]:
     """Each cascade's boxes of the faces, ``(F, 4)``, NaN where it finds none."""
     boxes = {name: np.full((len(faces), 4), np.nan) for name in CASCADES}
     cascades = {name: cv2.CascadeClassifier(f"{cv2.data.haarcascades}haarcascade_{name}.xml") for name in CASCADES}
     for f, face in enumerate(faces):
         try:
-            image = read_image(face.image)
+            image = face.read()
         except ImageError as error:
             print(f"{face.id}: {error}")
             continue
@@ -100,7 +132,9 @@ def by_yaw(found: np.ndarray, yaw: np.ndarray) -> list[dict[str, float | None]]:
 
 def left_over(found: np.ndarray, yaw: np.ndarray) -> dict[str, Any]:
     """The slope of dx over sin yaw, and what is random when it is taken off."""
-    use = np.isfinite(found[:, 0]) & (np.abs(np.degrees(yaw)) <= 45)
+    use = np.isfinite(found[:, 0])
+    if (near := use & (np.abs(np.degrees(yaw)) <= 45)).any():  # farther round it is no longer in proportion
+        use = near
     dx, dy, ln = found[use, 0], found[use, 1], found[use, 2:].mean(1)
     sine = np.sin(yaw[use])
     slope, shift = np.polyfit(sine, dx, 1)
@@ -117,7 +151,7 @@ def left_over(found: np.ndarray, yaw: np.ndarray) -> dict[str, Any]:
     }
 
 
-def inside(boxes: np.ndarray, faces: list[Face]) -> list[float]:
+def inside(boxes: np.ndarray, faces: list[Seen]) -> list[float]:
     """Share of the crops of boxes that keep every labelled point, for each of ``GROWS``."""
     needed = []
     for box, face in zip(boxes, faces, strict=True):
@@ -127,11 +161,11 @@ def inside(boxes: np.ndarray, faces: list[Face]) -> list[float]:
     return [float((np.array(needed) <= grow).mean()) for grow in GROWS]
 
 
-def sheet(faces: list[Face], tight: np.ndarray, boxes: dict[str, np.ndarray], yaw: np.ndarray) -> np.ndarray:
+def sheet(faces: list[Seen], tight: np.ndarray, boxes: dict[str, np.ndarray], yaw: np.ndarray) -> np.ndarray:
     """A picture of 24 faces from one side to the other, with their boxes."""
     tiles = []
     for f in np.argsort(yaw)[np.linspace(0, len(yaw) - 1, 24).astype(int)]:
-        image = read_image(faces[f].image)
+        image = faces[f].read()
         scale = 256 / max(image.shape[:2])
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         for name, box in {"tight": tight[f], **{name: boxes[name][f] for name in boxes}}.items():
@@ -166,6 +200,7 @@ def main() -> None:
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="as `pifa prep` takes it")
     parser.add_argument("--morphable", required=True, help="name or file of the model that tells the yaw")
     parser.add_argument("--faces", type=int, help="only so many, evenly spread")
+    parser.add_argument("--turned", type=float, metavar="DEG", help="turn every face to this yaw first")
     parser.add_argument("--sheet", type=Path, help="picture of 24 faces with their boxes")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -175,26 +210,34 @@ def main() -> None:
     fitters = Fitters(find_model(options.morphable))
     if len(schemes := {face.scheme for face in faces}) > 1:
         raise SystemExit(f"expected faces of one scheme, found {sorted(schemes)}; measure them one by one")
-    yaw = pose_angles(fit_faces(faces, fitters(faces[0].scheme)).params[:, :8].reshape(-1, 2, 4))[:, 0]
-    tight = np.stack([tight_box(face.landmarks, face.visibility) for face in faces])
-    boxes = find(faces, tight)
+    params = fit_faces(faces, fitters(faces[0].scheme)).params
+    yaw = pose_angles(params[:, :8].reshape(-1, 2, 4))[:, 0]
+    seen = [Seen(face.id, face.landmarks, face.visibility, partial(read_image, face.image)) for face in faces]
+    if options.turned is not None:
+        seen, yaw = turned_faces(faces, params, find_model(options.morphable), yaw, options.turned)
+    tight = np.stack([tight_box(face.landmarks, face.visibility) for face in seen])
+    boxes = find(seen, tight)
+    frontal = np.isfinite(boxes["frontalface_alt2"])
+    boxes["profile alone"] = np.where(frontal, np.nan, boxes["profileface"])
     mean = detector_box(tight, yaw)
     boxes["drawn"] = np.stack(
         [
             jitter_box(box, face_rng(0, face.id, 1), DETECTOR_SHIFT, DETECTOR_SCALE)
-            for box, face in zip(mean, faces, strict=True)
+            for box, face in zip(mean, seen, strict=True)
         ]
     )
     result = {}
     for name, found in boxes.items():
+        if not np.isfinite(found).any():
+            continue
         offsets = measures(found, tight)
-        shares = dict(zip(GROWS, inside(found, faces), strict=True))
+        shares = dict(zip(GROWS, inside(found, seen), strict=True))
         result[name] = {"by_yaw": by_yaw(offsets, yaw), **left_over(offsets, yaw), "inside": shares}
     show(result)
     if options.sheet:
-        write_png(options.sheet, sheet(faces, tight, boxes, yaw))
+        write_png(options.sheet, sheet(seen, tight, boxes, yaw))
     if options.json:
-        options.json.write_text(json.dumps({"faces": len(faces), **result}, indent=2) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps({"faces": len(seen), **result}, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -27,3 +27,7 @@ class CheckpointError(PifaError):
 
 class ConfigError(PifaError):
     """A preset or setting is unknown or out of range."""
+
+
+class DetectorError(PifaError):
+    """A face detector is unknown, or its files can't be used."""

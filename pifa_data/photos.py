@@ -27,6 +27,9 @@ its height, and still has 80 after a halving."""
 _FACTORS = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4}
 _FACTORS[8] = cv2.IMREAD_REDUCED_COLOR_8
 
+_LEFT, _UP = (2, 3, 6, 7), (3, 4, 7, 8)
+"""EXIF orientations whose upright image has the pixel that is stored first on the right, and at the bottom."""
+
 _DEEP = ((1023, 2), (4095, 4))
 """Largest value of sensors of 10 and 12 bits, and by how many bits their 16-bit files are brought to 8."""
 
@@ -82,10 +85,9 @@ def decode_photo(
     if (np.abs(excess) >= factor).any():
         raise ImageError(f"{name}: the header says {width} × {height} pixels, but the image is of another size")
     # The blocks of a reduced JPEG begin at the first pixel that is stored, which turning may have made the last one.
-    orientation = read_orientation(io.BytesIO(data))
-    reversed_ = np.array([orientation in (2, 3, 6, 7), orientation in (3, 4, 7, 8)])
-    shift = (factor - 1) / 2 - np.where(reversed_, excess, 0)
-    return Photo(pixels, width, height, factor, shift)
+    orientation = read_orientation(io.BytesIO(data)) if _is_jpeg(data) else 1
+    flipped = np.array([orientation in _LEFT, orientation in _UP])
+    return Photo(pixels, width, height, factor, (factor - 1) / 2 - np.where(flipped, excess, 0))
 
 
 def _examine(data: bytes, name: str, largest: int | None) -> tuple[int, int, bool]:
@@ -95,7 +97,7 @@ def _examine(data: bytes, name: str, largest: int | None) -> tuple[int, int, boo
     pixels = size[0] * size[1]
     if largest is not None and pixels > largest:
         raise ImageError(f"{name}: expected at most {largest} pixels, found {size[0]} × {size[1]}; scale it down")
-    reducible = data[:2] == b"\xff\xd8" and not _progressive(data)
+    reducible = _is_jpeg(data) and not _progressive(data)
     # A reduced JPEG needs the memory of what comes out; anything else that of the whole.
     most = LARGEST_PIXELS * (64 if reducible else 1)
     side = LARGEST_SIDE * (8 if reducible else 1)
@@ -126,7 +128,7 @@ def _enough(boxes: Sequence[np.ndarray], size: int) -> int:
 
 def _decode(data: bytes, name: str, factor: int) -> np.ndarray:
     buffer = np.frombuffer(data, np.uint8)
-    jpeg = data[:2] == b"\xff\xd8"
+    jpeg = _is_jpeg(data)
     try:
         if jpeg:
             image = cv2.imdecode(buffer, _FACTORS[factor])
@@ -141,7 +143,7 @@ def _decode(data: bytes, name: str, factor: int) -> np.ndarray:
     if image is None:
         raise ImageError(f"{name}: not an image that OpenCV can read")
     if not jpeg and factor > 1:
-        # Whole blocks from the corner that the file begins with. Without it, here, for flipped ones: at most 7 pixels.
+        # Whole blocks, so that every pixel of the smaller image is the mean of one.
         height, width = (max(1, n // factor) for n in image.shape[:2])
         image = cv2.resize(image[: height * factor, : width * factor], (width, height), interpolation=cv2.INTER_AREA)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
@@ -184,11 +186,15 @@ def _turned(image: np.ndarray, orientation: int) -> np.ndarray:
     """Upright, by EXIF's orientation: OpenCV turns nothing that it decodes with its alpha."""
     if orientation in (5, 6, 7, 8):
         image = np.swapaxes(image, 0, 1)
-    if orientation in (2, 3, 6, 7):
+    if orientation in _LEFT:
         image = image[:, ::-1]
-    if orientation in (3, 4, 7, 8):
+    if orientation in _UP:
         image = image[::-1]
     return np.ascontiguousarray(image)
+
+
+def _is_jpeg(data: bytes) -> bool:
+    return data[:2] == b"\xff\xd8"
 
 
 def _progressive(data: bytes) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 
 from pifa_data.boxes import Square, check_box, square_of, tight_box
 from pifa_data.camera import pose_angles, uncrop_camera
-from pifa_data.detection import Detector, input_box
+from pifa_data.detection import Detector, input_box, open_detector
 from pifa_data.errors import CheckpointError
 from pifa_data.images import crop_image
 from pifa_data.mesh import FaceMesh, face_mesh
@@ -99,8 +99,6 @@ class Aligner:
             PifaError: a box without area; an image of another shape or type.
         """
         if boxes is None:
-            from pifa_data.detection import open_detector
-
             return self.find([image], open_detector("haar"), kind)[0]
         return self.batch([image], [boxes], kind)[0]
 

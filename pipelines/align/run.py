@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pifa_data.detection import Detector
+from pifa_data.detection import Detector, open_detector
 from pifa_data.schemes import get_scheme
 from pifa_model import Aligner
 from pipelines.align.boxes import BoxTable, open_boxes
@@ -161,12 +161,7 @@ def _align_all(
     sink: _Counting,
 ) -> None:
     """Align the items that are left, in their order, of all those whose files have names."""
-    if boxes is not None:
-        source: BoxTable | Detector = boxes
-    else:
-        from pifa_data.detection import open_detector
-
-        source = open_detector(options.detector or "haar")
+    source = boxes if boxes is not None else open_detector(options.detector or "haar")
     pictures = Pictures(options.pictures, aligner, items) if options.pictures else None
     images = ImageAligner(
         aligner,
