@@ -27,12 +27,12 @@ from zoo.errors import ZooError
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """A demo of 24 faces and two steps, and what it said."""
+    """A demo of 24 faces and one step, and what it said."""
     said: list[str] = []
     out = tmp_path_factory.mktemp("demo") / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipelines.demo, "FRESH", 2)
-        assert run_demo(out, faces=22, steps=2, say=said.append) == out / PAGE
+        assert run_demo(out, faces=22, steps=1, say=said.append) == out / PAGE
     return out, said
 
 
@@ -41,6 +41,8 @@ def test_every_stage_leaves_what_it_says(made: tuple[Path, list[str]]) -> None:
     assert all((out / name).exists() for name in MADE)
     assert [line[:3] for line in said if line[0] != " "] == [f"{i}/7" for i in range(1, 8)]
     assert "24 faces of 6 people" in said[0]  # whole people
+    rounds = (out / "run" / "metrics.csv").read_text().splitlines()
+    assert rounds[-1].startswith("1,1,")  # one step, no more
     values = json.loads((out / "eval.json").read_text())
     assert values["faces"] == 4  # one person held out
     assert values["nme_initial"] > 5
