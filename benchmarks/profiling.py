@@ -5,7 +5,7 @@
 Cost: seconds of one core for what is done once a face, and for each view, as a multiple of decoding the image.
 Truth: a face turned by nothing against the image itself (PSNR within the image). Folds: how far behind other skin the
 lips' landmarks of near-frontal faces lie, all of which are seen, and all inner ones of faces turned to 60° and 90°:
-``HIDDEN`` in ``pifa_data/profiling/turner.py`` stands between the two. The sheet has faces as they are and at 30°, 60°
+``HIDDEN`` in ``pifa_data/profiling/seen.py`` stands between the two. The sheet has faces as they are and at 30°, 60°
 and 90°, hidden landmarks red. Sources of 68 points, ``ibug68``.
 """
 
@@ -28,7 +28,8 @@ from pifa_data.fitting import LandmarkFitter
 from pifa_data.images import CropSource, read_image
 from pifa_data.labels import fit_faces
 from pifa_data.profiling import FaceTurner, TurnedFace
-from pifa_data.profiling.turner import GROW, _farthest
+from pifa_data.profiling.seen import farthest
+from pifa_data.profiling.turner import GROW
 from pipelines.sources import find_model, load_faces
 
 SCHEME, INNER, LIPS = "ibug68", slice(17, None), slice(48, None)
@@ -118,7 +119,7 @@ def depths_behind(turner: FaceTurner, params: np.ndarray, turned: TurnedFace, wh
     """How far landmarks lie behind the skin that is seen there, over √(w·h) of the tight box."""
     view = turner._look(turner._mesh.vertices(params[8:]), turned.params[:8].reshape(2, 4), "3d")
     square = square_of(view.box, GROW, turner.size)
-    near = _farthest(turner._draw(view, square).depth, 1)
+    near = farthest(turner._draw(view, square).depth, 1)
     skin = view.skin[view.landmarks[which]]
     column, row = np.round(square.to_crop(skin[:, :2])).astype(int).T
     return (skin[:, 2] - near[row, column]) / box_size(view.box)

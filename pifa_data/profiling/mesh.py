@@ -25,11 +25,11 @@ class HeadMesh:
     """
 
     def __init__(self, model: MorphableModel) -> None:
-        openings = sorted(_openings(model), key=lambda edges: np.ptp(model.mean[edges[:, 0]], axis=0).max())[:-1]
+        found = sorted(openings(model), key=lambda edges: np.ptp(model.mean[edges[:, 0]], axis=0).max())[:-1]
         first = len(model.mean)
-        caps = [np.column_stack([edges[:, ::-1], np.full(len(edges), first + i)]) for i, edges in enumerate(openings)]
+        caps = [np.column_stack([edges[:, ::-1], np.full(len(edges), first + i)]) for i, edges in enumerate(found)]
         self.triangles = np.concatenate([model.triangles, *caps]).astype(np.int64)
-        around = [np.unique(edges) for edges in openings]
+        around = [np.unique(edges) for edges in found]
 
         def closed(vertices: np.ndarray) -> np.ndarray:
             return np.concatenate([vertices, *(vertices[:, rim].mean(1, keepdims=True) for rim in around)], axis=1)
@@ -51,8 +51,8 @@ def _edges(triangles: np.ndarray) -> Edges:
     return np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]).astype(np.int64)
 
 
-def _openings(model: MorphableModel) -> list[Edges]:
-    """The edges around each opening: those of one triangle alone, in its direction."""
+def openings(model: MorphableModel) -> list[Edges]:
+    """The edges around each opening of a model: those of one triangle alone, in its direction."""
     size = len(model.mean)
     edges = _edges(model.triangles)
     rim = edges[~np.isin(edges[:, 0] * size + edges[:, 1], edges[:, 1] * size + edges[:, 0])]

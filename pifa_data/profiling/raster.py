@@ -63,19 +63,23 @@ def rasterise(points: np.ndarray, depth: np.ndarray, triangles: np.ndarray, shap
     c = (x[after, :] * y[before, :] - x[before, :] * y[after, :]) / area
 
     of, row = _expand(first[kept], last[kept])
-    slope = a[:, of]
-    rest = b[:, of] * row + c[:, of]
+    slope = [a[i, of] for i in range(3)]
+    rest = [b[i, of] * row + c[i, of] for i in range(3)]
     # Along a row each w_i ≥ 0 bounds x: from the left where the slope is positive, from the right where negative.
+    left, right = np.full(len(of), -np.inf), np.full(len(of), np.inf)
+    outside = np.zeros(len(of), bool)
     with np.errstate(divide="ignore", invalid="ignore"):
-        bound = -rest / slope
-    left = np.where(slope > 0, bound, -np.inf).max(0) - SLACK
-    right = np.where(slope < 0, bound, np.inf).min(0) + SLACK
-    start = np.clip(np.ceil(left), 0, width).astype(np.int64)
-    stop = np.clip(np.floor(right), -1, width - 1).astype(np.int64)
-    stop[((slope == 0) & (rest < 0)).any(0)] = -1
+        for k, r in zip(slope, rest, strict=True):
+            bound = -r / k
+            left = np.where(k > 0, np.maximum(left, bound), left)
+            right = np.where(k < 0, np.minimum(right, bound), right)
+            outside |= (k == 0) & (r < 0)
+    start = np.clip(np.ceil(left - SLACK), 0, width).astype(np.int64)
+    stop = np.clip(np.floor(right + SLACK), -1, width - 1).astype(np.int64)
+    stop[outside] = -1
     span, column = _expand(start, stop)
     # Depth is linear along the row.
-    steps, origin = np.einsum("in,in->n", slope, z[:, of]), np.einsum("in,in->n", rest, z[:, of])
+    steps, origin = (sum(w[i] * z[i, of] for i in range(3)) for w in (slope, rest))
     near = (steps[span] * column + origin[span]).astype(np.float32)
     pixel = (row * width)[span] + column
 
@@ -89,7 +93,8 @@ def rasterise(points: np.ndarray, depth: np.ndarray, triangles: np.ndarray, shap
     triangle = np.full(height * width, -1, np.int32)
     triangle[covered] = kept[of[span]]
     weights = np.zeros((3, height * width))
-    weights[:, covered] = slope[:, span] * column + rest[:, span]
+    for i in range(3):
+        weights[i, covered] = slope[i][span] * column + rest[i][span]
     return Raster(triangle.reshape(shape), weights.reshape(3, height, width), buffer.reshape(shape))
 
 

@@ -31,6 +31,7 @@ from pifa_data.morphable.points import contour_of, landmark_vertices
 from pifa_data.profiling.mesh import HeadMesh
 from pifa_data.profiling.outline import Outline, ring_triangles, stillness
 from pifa_data.profiling.raster import Raster, rasterise
+from pifa_data.profiling.seen import HIDDEN, farthest, visible_landmarks
 from pifa_data.schemes import get_scheme, leading_scheme
 
 LARGEST_YAW = np.pi / 2
@@ -54,15 +55,6 @@ DEEPEST = 0.7
 
 SHOWN = 0.02
 """Share of √(w·h) by which skin may lie behind what a pixel shows and count as shown itself."""
-
-HIDDEN = 0.05
-"""Share of √(w·h) by which skin must lie before a landmark to hide it. Where lips meet, landmarks lie in a fold: of
-near-frontal ytf68 faces 99.9 % by less than 0.047. Of faces turned to 60° and 90° a quarter of the inner landmarks lie
-farther back than 0.06, and only 0.8 % between 0.02 and that (`benchmarks/profiling.py`)."""
-
-RIM = 3
-"""Pixels. A marched landmark lies on the outline, and is visible there, if the outline is within so many; its vertex
-may be a little beyond the edge."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +172,13 @@ class FaceTurner:
                     yaw=yaw,
                     params=np.concatenate([crop_camera(view.frame[:2], square).ravel(), params[8:]]),
                     landmarks=square.to_crop(view.skin[view.landmarks, :2]),
-                    visibility=self._visibility(view, head, square, HIDDEN * size),
+                    visibility=visible_landmarks(
+                        square.to_crop(view.skin[view.landmarks, :2]),
+                        view.skin[view.landmarks, 2],
+                        view.landmarks != self._fixed,
+                        head.depth,
+                        HIDDEN * size,
+                    ),
                     box=square.to_crop(carried.reshape(2, 2)).ravel(),
                 )
             )
@@ -237,7 +235,7 @@ class FaceTurner:
     def _seen(self, view: _View) -> np.ndarray:
         """``(N,)`` bool: vertices that the picture shows."""
         square = square_of(view.box, WHOLE_HEAD, self.size // 2)
-        near = _farthest(self._draw(view, square).depth, 1)
+        near = farthest(self._draw(view, square).depth, 1)
         column, row = np.clip(np.round(square.to_crop(view.skin[:, :2])), 0, square.size - 1).astype(np.int64).T
         towards = self._towards(view)
         return towards & (view.skin[:, 2] <= near[row, column] + SHOWN * box_size(view.box))
@@ -289,24 +287,8 @@ class FaceTurner:
         shown[covered] = np.clip(drawn.interpolate(places, self._rings), -0.5, corner)
         return cv2.resize(shown, (square.size, square.size), interpolation=cv2.INTER_LINEAR)
 
-    def _visibility(self, view: _View, head: Raster, square: Square, tolerance: float) -> np.ndarray:
-        """``(L,)`` uint8: 1 where the head's own skin lies before the vertex, else 2.
-
-        Hidden is what is covered by nearer skin together with the pixels around it: the outline's landmarks are seen.
-        """
-        skin = view.skin[view.landmarks]
-        column, row = np.clip(np.round(square.to_crop(skin[:, :2])), 0, square.size - 1).astype(np.int64).T
-        marched = view.landmarks != self._fixed
-        near = np.where(marched, _farthest(head.depth, RIM)[row, column], _farthest(head.depth, 1)[row, column])
-        return np.where(skin[:, 2] > near + tolerance, 1, 2).astype(np.uint8)
-
 
 def _carried(box: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """A box that stands to the box ``after`` as ``box`` does to ``before``: ``(4,)``."""
     scale = (after[2:] - after[:2]) / (before[2:] - before[:2])
     return (after[:2] + (box.reshape(2, 2) - before[:2]) * scale).ravel()
-
-
-def _farthest(depth: np.ndarray, reach: int) -> np.ndarray:
-    """The largest depth within ``reach`` pixels; without end where the head does not cover all of them."""
-    return cv2.dilate(np.minimum(depth, np.float32(1e9)), np.ones((2 * reach + 1, 2 * reach + 1)))

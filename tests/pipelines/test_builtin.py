@@ -13,7 +13,6 @@ from originals import mapping_file, spread, write_surrey
 from pifa_data.errors import MorphableError
 from pifa_data.morphable import MorphableModel, load_builtin
 from pifa_data.store import Store
-from pipelines.demo import run_demo
 from pipelines.fetch_models import run_get
 from pipelines.models import keep_model
 from pipelines.sources import find_model, find_model_by_fingerprint, model_folder
@@ -73,10 +72,3 @@ def test_no_other_model_takes_its_name(model: MorphableModel, tmp_path: Path, mo
     model.save(model_folder() / "builtin.safetensors")
     assert find_model("builtin") is load_builtin()
     assert find_model("./builtin").fingerprint == model.fingerprint
-
-
-def test_the_demo_needs_only_labelled_faces(tmp_path: Path) -> None:
-    assert "morphable" not in pifa("demo", "--help").output
-    with pytest.raises(ValueError, match=r"ytf68/ and samples/300w_pts/ with --data"):
-        run_demo(tmp_path / "out", tmp_path, faces=20, steps=1, say=print)
-    assert not (tmp_path / "out").exists()

@@ -11,14 +11,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from command_line import QUICK, good, pifa
+from command_line import QUICK, good, pifa, write_boxes
 from safetensors.numpy import load_file, save_file
 
 from cli import main
 from pifa_data.faces import Face
 from pifa_data.readers import FORMATS, read_faces
 from pifa_model.checkpoint import read_header
-from pipelines.demo import write_boxes
 
 EVAL_KEYS = {
     *("faces", "normaliser", "nme", "nme_per_block", "nme_initial", "nme_interocular", "failure_rate_8", "auc_8"),
