@@ -107,7 +107,7 @@ def _print_json(value: Any) -> None:
 
 @click.group(
     cls=_Main,
-    modules=("align", "calibrate", "doctor", "export"),
+    modules=("align", "calibrate", "demo", "doctor", "export", "serve"),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(package_name="pifa")
@@ -487,29 +487,6 @@ def morphable_group() -> None:
 @main.group("zoo", cls=_LaterGroup, modules=("zoo",))
 def zoo_group() -> None:
     """Publish checkpoints to a registry, and get them from one."""
-
-
-@main.command()
-@click.option("--out", default="work/demo", show_default=True, type=_FILE, help="Folder for everything it makes.")
-@click.option(
-    "--data",
-    default="../shared/data",
-    show_default=True,
-    type=_FILE,
-    help="Folder with ytf68/ and samples/300w_pts/.",
-)
-@click.option("--faces", default=500, show_default=True, type=click.IntRange(20), help="Faces to prepare.")
-@click.option("--steps", default=200, show_default=True, type=click.IntRange(1), help="Training steps.")
-def demo(out: Path, data: Path, faces: int, steps: int) -> None:
-    """Run the main job once on real faces: prep, train, eval, publish, fetch, align.
-
-    \b
-    Example:
-      pifa demo --data ../shared/data --out work/demo
-    """
-    from pipelines.demo import run_demo
-
-    run_demo(out, data, faces=faces, steps=steps, say=click.echo)
 
 
 if __name__ == "__main__":
