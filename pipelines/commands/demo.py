@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import rich_click as click
@@ -23,6 +22,7 @@ def demo(out: Path, faces: int, show: bool | None) -> None:
     Example:
       pifa demo --out work/demo
     """
+    import sys
     import webbrowser
 
     from pipelines.demo import run_demo
