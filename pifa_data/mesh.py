@@ -19,6 +19,12 @@ from pifa_data.profiling.raster import Raster, rasterise
 DEPTH_STEPS, DEPTH_MIDDLE = 16, 32768
 """Depth pictures: steps a pixel of depth, and the value of z = 0, the depth of the morphable model's origin."""
 
+GRAZING = 0.2
+"""Cosine between a vertex's normal and the direction of view below which its pixel may as well show what is behind."""
+
+MEMBRANE = 200
+"""Times that colours spread by one vertex: across the back of a head."""
+
 
 @dataclass(frozen=True)
 class FaceMesh:
@@ -37,9 +43,8 @@ class FaceMesh:
         a, b, c = (self.vertices[self.triangles[:, i]] for i in range(3))
         # y down and z away are two mirrorings of the model's frame: the sense of rotation stays.
         faces = np.cross(b - a, c - a)
-        total = np.zeros_like(self.vertices)
-        for i in range(3):
-            np.add.at(total, self.triangles[:, i], faces)
+        corners = self.triangles.ravel()
+        total = np.stack([np.bincount(corners, np.repeat(axis, 3), len(self.vertices)) for axis in faces.T], axis=1)
         return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
 
     def raster(self, shape: tuple[int, int]) -> Raster:
@@ -60,33 +65,47 @@ def face_mesh(model: MorphableModel, params: np.ndarray) -> FaceMesh:
 def vertex_colours(mesh: FaceMesh, image: np.ndarray, model: MorphableModel) -> np.ndarray:
     """``(V, 3)`` uint8 RGB of the photo ``(H, W, 3)`` at each vertex.
 
-    What the photo does not show has the colour of its mirror image on the other side of the head, or if that is hidden
-    too, the mean of what is seen.
+    What the photo does not show, or too much from the side to tell it from what is behind it, has the colour of its
+    mirror image on the other side of the head; where that is not shown either, colours spread from the vertices around.
     """
     from scipy.spatial import cKDTree
 
-    height, width = image.shape[:2]
-    x, y, z = mesh.vertices.T
-    column, row = np.round(x).astype(int), np.round(y).astype(int)
-    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    depth = mesh.raster((height, width)).depth
-    seen = inside & (mesh.normals()[:, 2] < 0)
+    window, moved, size = _window(mesh, image.shape[:2])
+    column, row = np.round(moved.vertices[:, :2]).astype(int).T
+    seen = (column >= 0) & (column < size[1]) & (row >= 0) & (row < size[0]) & (mesh.normals()[:, 2] < -GRAZING)
+    if not seen.any():
+        return np.full((len(mesh.vertices), 3), 127, np.uint8)
     # A vertex lies up to a pixel from the centre that was drawn; on a steep cheek that is several pixels of depth.
-    slack = 0.02 * max(np.ptp(x), np.ptp(y)) + 1
-    seen[seen] &= z[seen] <= depth[row[seen], column[seen]] + slack
-    colours = cv2.remap(
-        image,
-        x.astype(np.float32)[:, None],
-        y.astype(np.float32)[:, None],
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )[:, 0]
-    colours[~seen] = np.round(colours[seen].mean(0)) if seen.any() else 127
+    slack = 0.02 * float(np.ptp(mesh.vertices[:, :2], axis=0).max()) + 1
+    seen[seen] &= mesh.vertices[seen, 2] <= moved.raster(size).depth[row[seen], column[seen]] + slack
+    x, y = moved.vertices[:, :2].astype(np.float32).T
+    around = np.ascontiguousarray(image[window])
+    sampled = cv2.remap(around, x[:, None], y[:, None], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    colours = sampled[:, 0].astype(np.float64)
     distance, mirror = cKDTree(model.mean).query(model.mean * (-1, 1, 1))
-    near = distance < 0.03 * np.ptp(model.mean[:, 0])
-    filled = ~seen & near & seen[mirror]
+    filled = ~seen & (distance < 0.03 * np.ptp(model.mean[:, 0])) & seen[mirror]
     colours[filled] = colours[mirror[filled]]
-    return colours
+    known = seen | filled
+    return np.round(_spread(colours, known, mesh.triangles)).clip(0, 255).astype(np.uint8)
+
+
+def _spread(colours: np.ndarray, known: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Colours with those that are not known as a membrane between the others: each the mean of its neighbours."""
+    from scipy.sparse import coo_matrix
+
+    count = len(colours)
+    first, second = triangles.ravel(), np.roll(triangles, 1, axis=1).ravel()
+    ones = np.ones(2 * len(first))
+    links = coo_matrix((ones, (np.r_[first, second], np.r_[second, first])), (count, count)).tocsr()
+    links.data[:] = 1
+    free = np.flatnonzero(~known)
+    rows = links[free]
+    degree = np.maximum(np.asarray(rows.sum(1)).reshape(-1, 1), 1)
+    spread = colours.copy()
+    spread[free] = colours[known].mean(0) if known.any() else 127
+    for _ in range(MEMBRANE):
+        spread[free] = (rows @ spread) / degree
+    return spread
 
 
 def obj_text(mesh: FaceMesh, colours: np.ndarray | None = None) -> str:
