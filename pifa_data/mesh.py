@@ -78,10 +78,13 @@ def vertex_colours(mesh: FaceMesh, image: np.ndarray, model: MorphableModel) -> 
     # A vertex lies up to a pixel from the centre that was drawn; on a steep cheek that is several pixels of depth.
     slack = 0.02 * float(np.ptp(mesh.vertices[:, :2], axis=0).max()) + 1
     seen[seen] &= mesh.vertices[seen, 2] <= moved.raster(size).depth[row[seen], column[seen]] + slack
-    x, y = moved.vertices[:, :2].astype(np.float32).T
+    # As a picture of 256 columns: OpenCV's has at most 32,766 rows.
+    places = np.zeros((-(-len(mesh.vertices) // 256) * 256, 2), np.float32)
+    places[: len(mesh.vertices)] = moved.vertices[:, :2]
     around = np.ascontiguousarray(image[window])
-    sampled = cv2.remap(around, x[:, None], y[:, None], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    colours = sampled[:, 0].astype(np.float64)
+    x, y = places.T.reshape(2, -1, 256)
+    sampled = cv2.remap(around, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    colours = sampled.reshape(-1, 3)[: len(mesh.vertices)].astype(np.float64)
     distance, mirror = cKDTree(model.mean).query(model.mean * (-1, 1, 1))
     filled = ~seen & (distance < 0.03 * np.ptp(model.mean[:, 0])) & seen[mirror]
     colours[filled] = colours[mirror[filled]]
@@ -98,13 +101,12 @@ def _spread(colours: np.ndarray, known: np.ndarray, triangles: np.ndarray) -> np
     ones = np.ones(2 * len(first))
     links = coo_matrix((ones, (np.r_[first, second], np.r_[second, first])), (count, count)).tocsr()
     links.data[:] = 1
-    free = np.flatnonzero(~known)
+    spread = np.where(known[:, None], colours, colours[known].mean(0))
+    degree = np.asarray(links.sum(1)).ravel()
+    free = np.flatnonzero(~known & (degree > 0))
     rows = links[free]
-    degree = np.maximum(np.asarray(rows.sum(1)).reshape(-1, 1), 1)
-    spread = colours.copy()
-    spread[free] = colours[known].mean(0) if known.any() else 127
     for _ in range(MEMBRANE):
-        spread[free] = (rows @ spread) / degree
+        spread[free] = (rows @ spread) / degree[free, None]
     return spread
 
 

@@ -8,7 +8,9 @@ into 16 from being black. Whoever asks gets places in pixels of the original.
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,12 @@ from pifa_data.images import LARGEST_PIXELS, LARGEST_SIDE, known_size, read_file
 SANE_PIXELS = 2**25
 """Width times height above which a photograph is decoded smaller. A face of 160 pixels in a larger one is a fortieth of
 its height, and still has 80 after a halving."""
+
+_ROWS = 256
+"""Rows blended at once."""
+
+_LARGE = threading.Lock()
+"""Held while an image above ``SANE_PIXELS`` is decoded: several at once would fill the memory."""
 
 _FACTORS = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4}
 _FACTORS[8] = cv2.IMREAD_REDUCED_COLOR_8
@@ -80,7 +88,8 @@ def decode_photo(
     """As ``read_photo``, of a file's bytes; ``largest`` refuses more pixels, counted before anything is decoded."""
     width, height, reducible = _examine(data, name, largest)
     factor = max(_smallest(width, height, reducible), _enough(boxes, size))
-    pixels = _decode(data, name, factor)
+    with _LARGE if width * height > SANE_PIXELS else nullcontext():
+        pixels = _decode(data, name, factor)
     excess = np.array([pixels.shape[1] * factor - width, pixels.shape[0] * factor - height])
     if (np.abs(excess) >= factor).any():
         raise ImageError(f"{name}: the header says {width} × {height} pixels, but the image is of another size")
@@ -133,7 +142,9 @@ def _decode(data: bytes, name: str, factor: int) -> np.ndarray:
         if jpeg:
             image = cv2.imdecode(buffer, _FACTORS[factor])
         else:
-            image = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED)
+            # Only these may have an alpha channel that means something: a BMP's fourth byte is mostly padding.
+            deep = data.startswith((b"\x89PNG", b"RIFF", b"II", b"MM"))
+            image = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED if deep else cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
             if image is not None:
                 image = _opaque(_eight_bits(image))
                 if data[:2] not in (b"II", b"MM"):  # its TIFF decoder turns for itself
@@ -157,7 +168,7 @@ def _eight_bits(image: np.ndarray) -> np.ndarray:
         top = int(colours.max(initial=0))
         # An alpha channel of 65535 says that the whole range is meant.
         shift = 8 if image.ndim == 3 and image.shape[2] == 4 else next((by for most, by in _DEEP if top <= most), 8)
-        return (image >> shift).astype(np.uint8)
+        return np.right_shift(image, shift, out=image).astype(np.uint8)
     if image.dtype in (np.float32, np.float64):  # TIFF: 0 to 1
         return np.round(np.nan_to_num(image.astype(np.float32)).clip(0, 1) * 255).astype(np.uint8)
     return image.clip(0, 255).astype(np.uint8)
@@ -176,10 +187,12 @@ def _opaque(image: np.ndarray) -> np.ndarray:
     alpha = image[..., 3]
     if int(alpha.min(initial=255)) == 255:
         return np.ascontiguousarray(image[..., :3])
-    # Whole numbers: floats of a large image would take four times its memory.
-    share = alpha[..., None].astype(np.uint16)
-    blended = (image[..., :3].astype(np.uint16) * share + 127 * (255 - share) + 127) // 255
-    return blended.astype(np.uint8)
+    blended = np.empty((*alpha.shape, 3), np.uint8)
+    for row in range(0, len(image), _ROWS):  # by rows: all at once would take several times the image's memory
+        part = image[row : row + _ROWS].astype(np.uint16)
+        share = part[..., 3:]
+        blended[row : row + _ROWS] = (part[..., :3] * share + 127 * (255 - share) + 127) // 255
+    return blended
 
 
 def _turned(image: np.ndarray, orientation: int) -> np.ndarray:

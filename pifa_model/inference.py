@@ -7,6 +7,7 @@ faces = aligner(image)                 # (H, W, 3) uint8 RGB; or aligner(image, 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,8 +15,8 @@ import numpy as np
 
 from pifa_data.boxes import Square, check_box, square_of, tight_box
 from pifa_data.camera import pose_angles, uncrop_camera
-from pifa_data.detection import Detector, input_box, open_detector
-from pifa_data.errors import CheckpointError
+from pifa_data.detection import Detector, input_box, open_detector, same_face
+from pifa_data.errors import CheckpointError, ImageError
 from pifa_data.images import crop_image
 from pifa_data.mesh import FaceMesh, face_mesh
 from pifa_data.morphable import MorphableModel, load_builtin
@@ -28,6 +29,9 @@ Boxes = np.ndarray | Sequence[Sequence[float]] | Sequence[np.ndarray]
 
 BATCH = 32
 """Crops computed at once. More are no faster on a CPU, and take memory."""
+
+MIN_SCORE = 0.2
+"""Detected faces whose calibrated score is lower are false alarms: 89 % of what is no face (docs/detection.md)."""
 
 
 class Aligner:
@@ -105,7 +109,7 @@ class Aligner:
             PifaError: a box without area; an image of another shape or type.
         """
         if boxes is None:
-            return self.find([image], open_detector("haar"), kind)[0]
+            return self.find([image], _detector(), kind)[0]
         return self.batch([image], [boxes], kind)[0]
 
     def batch(
@@ -125,9 +129,9 @@ class Aligner:
         Raises:
             PifaError: as of one image.
         """
-        names = [f"image {i}" for i in range(len(images))] if len(images) > 1 else ["image"]
-        for name, image in zip(names, images, strict=True):
-            check_pixels(image, name, ("H", "W", 3))
+        names = _checked(images)
+        if len(boxes) != len(images):
+            raise ImageError(f"expected boxes of each of {len(images)} images, found those of {len(boxes)}")
         works = [
             (picture, check_box(np.asarray(box), f"{names[picture]}: box {i}"))
             for picture, of_one in enumerate(boxes)
@@ -143,13 +147,33 @@ class Aligner:
                 found[picture].append(face)
         return found
 
+    @property
+    def least_score(self) -> float:
+        """The score below which what was detected is no face: only a calibrated score can tell."""
+        return MIN_SCORE if self.header.calibration else 0.0
+
     def find(
-        self, images: Sequence[np.ndarray], detector: Detector, kind: str | None = None, size: int = BATCH
+        self,
+        images: Sequence[np.ndarray],
+        detector: Detector,
+        kind: str | None = None,
+        size: int = BATCH,
+        min_score: float | None = None,
     ) -> list[list[Alignment]]:
-        """Detect and align the faces of images; each is aligned twice, the second time from its own landmarks' box."""
+        """Detect and align the faces of images.
+
+        Each is aligned twice, the second time from its own landmarks' box. Left out is what scores below ``min_score``
+        (``least_score``), and of several that became one face all but the surest.
+
+        Raises:
+            PifaError: as of one image.
+        """
+        _checked(images)
+        least = self.least_score if min_score is None else min_score
         boxes = [[input_box(face, self.header.boxes) for face in detector(image)] for image in images]
         first = self.batch(images, boxes, kind, size)
-        return self.batch(images, [[self.next_box(face) for face in faces] for faces in first], kind, size)
+        second = self.batch(images, [[self.next_box(face) for face in faces] for faces in first], kind, size)
+        return [without_doubles([face for face in faces if face.score >= least]) for faces in second]
 
     def square(self, box: np.ndarray) -> Square:
         """The crop that the network is given for a box."""
@@ -203,6 +227,31 @@ class Aligner:
             params=np.concatenate([camera.ravel(), params[8:]]),
             score=score,
         )
+
+
+def without_doubles(faces: Sequence[Alignment]) -> list[Alignment]:
+    """Faces in their order, without those whose landmarks lie where those of a surer one do."""
+    boxes = [tight_box(face.landmarks, np.ones(len(face.landmarks))) for face in faces]
+    kept: list[int] = []
+    for i in sorted(range(len(faces)), key=lambda i: -faces[i].score):
+        if not any(same_face(boxes[i], boxes[other]) for other in kept):
+            kept.append(i)
+    return [faces[i] for i in sorted(kept)]
+
+
+@functools.cache
+def _detector() -> Detector:
+    return open_detector("haar")
+
+
+def _checked(images: Sequence[np.ndarray]) -> list[str]:
+    """Names of images for errors; raises ``ImageError`` where one is none."""
+    names = [f"image {i}" for i in range(len(images))] if len(images) > 1 else ["image"]
+    for name, image in zip(names, images, strict=True):
+        check_pixels(image, name, ("H", "W", 3))
+        if not image.size:
+            raise ImageError(f"{name}: has no pixels")
+    return names
 
 
 def checkpoint_in(path: Path) -> Path:

@@ -75,6 +75,8 @@ def load_aligner(
     if runtime == "onnx" or Path(name).suffix == ".onnx":
         from pipelines.onnx import load_onnx
 
+        if device == "cuda":
+            raise ConfigError("--device cuda: ONNX Runtime computes on the CPU here; leave it out, or --runtime torch")
         engine, file = load_onnx(name, morphable=morphable, registry=registry)
         return Aligner(engine), file
     device = pick_device(device)

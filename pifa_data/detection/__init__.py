@@ -2,5 +2,6 @@
 
 from pifa_data.detection.base import Detection, Detector, input_box
 from pifa_data.detection.opening import open_detector
+from pifa_data.detection.overlap import same_face
 
-__all__ = ["Detection", "Detector", "input_box", "open_detector"]
+__all__ = ["Detection", "Detector", "input_box", "open_detector", "same_face"]

@@ -78,15 +78,16 @@ def read_boxes(path: Path) -> dict[str, list[np.ndarray]]:
 def _source_boxes(source: str, kind: str) -> dict[str, list[np.ndarray]]:
     from pipelines.sources import load_faces
 
+    if kind == "detector":
+        raise AnnotationError(f"--boxes {source}: the checkpoint was trained with a detector's boxes; give --detector")
     faces, _ = load_faces([source], fittable=False)
     table: dict[str, list[np.ndarray]] = {}
     for face in faces:
+        box = face.box
         if kind == "tight":
-            box = tight_box(face.landmarks, face.visibility)
-        elif face.box is not None:
-            box = face.box
-        else:
-            continue
+            box = tight_box(face.landmarks, face.visibility) if face.visibility.any() else None
+        if box is None or not (np.isfinite(box).all() and (box[2:] > box[:2]).all()):
+            continue  # its image has no box, which is told when its turn comes
         table.setdefault(str(Path(face.file).resolve()), []).append(box)
     if not table:
         raise AnnotationError(f"--boxes {source}: the checkpoint wants boxes of kind {kind}; its faces have none")

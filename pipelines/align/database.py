@@ -1,22 +1,23 @@
 """Records as a database with AFLW's tables, which AFLW's tools and ``pifa``'s reader ``aflw`` read.
 
 AFLW's own: Faces, FaceImages, FaceRect, FacePose, FeatureCoords (visible points alone, as there) and
-FeatureCoordTypes. What those have no place for is beside them: AllCoords (every point, with its visibility), FaceFits
-(score, M, p) and Failures.
+FeatureCoordTypes, of AFLW's 21 landmarks. What those have no place for is beside them: AllCoords (every point, with its
+visibility), FaceFits (score, M, p) and Failures. Paths are below the folder that was given.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
 from pifa_data.camera import rotation
 from pifa_data.readers.aflw import NAMES
-from pifa_data.schemes import get_scheme
+from pipelines.align.formats import plain
 from pipelines.align.records import Record, is_face
 
 _TABLES = """
@@ -36,50 +37,53 @@ CREATE TABLE Failures (filepath TEXT, reason TEXT);
 """
 
 
-def write_database(path: Path, records: Iterable[Record], scheme: str) -> None:
+def write_database(path: Path, records: Iterable[Record], names: Mapping[str, str]) -> None:
     """Write a new database.
 
     Args:
         path: a file that is not there.
         records: original pixels.
-        scheme: what the landmarks mean.
+        names: of each image, its path below the folder that was given.
 
     Raises:
-        OSError: no space or right; ``sqlite3.Error`` likewise.
+        OSError: no space or right.
     """
-    connection = sqlite3.connect(path)
     try:
-        connection.executescript(_TABLES)
-        names = NAMES if scheme == "aflw21" else get_scheme(scheme).points
-        types = [(n + 1, name, "", 0.0, 0.0, 0.0) for n, name in enumerate(names)]
-        connection.executemany("INSERT INTO FeatureCoordTypes VALUES (?, ?, ?, ?, ?, ?)", types)
-        connection.execute("INSERT INTO Databases VALUES ('pifa', '', ?)", (f"pifa align, landmarks {scheme}",))
-        known: set[str] = set()
-        number = 0
-        for record in records:
-            if not is_face(record):
-                connection.execute("INSERT INTO Failures VALUES (?, ?)", (record["image"], record["reason"]))
-                continue
-            image = record["image"]
-            if image not in known:
-                known.add(image)
-                row = (len(known), "pifa", image, image, 0, *record.get("size", (None, None)))
-                connection.execute("INSERT INTO FaceImages VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-            number += 1
-            _insert(connection, number, record)
-        connection.commit()
-    finally:
-        connection.close()
+        with closing(sqlite3.connect(path)) as connection:
+            _fill(connection, records, names)
+    except sqlite3.Error as error:
+        raise OSError(f"{path}: the database can't be written ({error})") from error
 
 
-def _insert(connection: sqlite3.Connection, face: int, record: Record) -> None:
+def _fill(connection: sqlite3.Connection, records: Iterable[Record], paths: Mapping[str, str]) -> None:
+    connection.executescript(_TABLES)
+    types = [(n + 1, name, "", 0.0, 0.0, 0.0) for n, name in enumerate(NAMES)]
+    connection.executemany("INSERT INTO FeatureCoordTypes VALUES (?, ?, ?, ?, ?, ?)", types)
+    connection.execute("INSERT INTO Databases VALUES ('pifa', '', 'pifa align')")
+    known: set[str] = set()
+    number = 0
+    for record in records:
+        image = plain(paths[record["image"]])
+        if not is_face(record):
+            connection.execute("INSERT INTO Failures VALUES (?, ?)", (image, plain(record["reason"])))
+            continue
+        if image not in known:
+            known.add(image)
+            row = (len(known), "pifa", image, image, 0, *record.get("size", (None, None)))
+            connection.execute("INSERT INTO FaceImages VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        number += 1
+        _insert(connection, number, image, record)
+    connection.commit()
+
+
+def _insert(connection: sqlite3.Connection, face: int, image: str, record: Record) -> None:
     x0, y0, x1, y1 = record["box"]
     yaw, pitch, roll = aflw_angles(*np.radians(list(record["pose"].values())))
     marks = [
         (face, i + 1, x, y, seen)
         for i, ((x, y), seen) in enumerate(zip(record["landmarks"], record["visibility"], strict=True))
     ]
-    connection.execute("INSERT INTO Faces VALUES (?, ?, 'pifa')", (face, record["image"]))
+    connection.execute("INSERT INTO Faces VALUES (?, ?, 'pifa')", (face, image))
     connection.execute("INSERT INTO FaceRect VALUES (?, ?, ?, ?, ?, 1)", (face, x0, y0, x1 - x0, y1 - y0))
     connection.execute("INSERT INTO FacePose VALUES (?, ?, ?, ?, 1)", (face, roll, pitch, yaw))
     connection.executemany("INSERT INTO AllCoords VALUES (?, ?, ?, ?, ?)", marks)

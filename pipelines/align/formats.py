@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -32,9 +33,9 @@ def as_text(records: Iterable[Record], form: str, points: int, coefficients: int
         elif form == "csv":
             yield _row(_cells(record, points, coefficients))
         elif is_face(record):
-            yield f"// {_place(record)}\n{pts_text(record)}"
+            yield plain(f"// {_place(record)}\n{pts_text(record)}")
         else:
-            yield f"// {_place(record)}: {record['reason']}\n"
+            yield plain(f"// {_place(record)}: {record['reason']}\n")
 
 
 def pts_text(record: Record) -> str:
@@ -44,7 +45,8 @@ def pts_text(record: Record) -> str:
 
 
 def write_pts(folder: Path, records: Iterable[Record], names: dict[str, Path]) -> None:
-    """A ``.pts`` file a face, named after its image; the second face of an image is ``NAME_1.pts``.
+    """A ``.pts`` file a face, named after its image; the second face of an image is ``NAME_1.pts``, or the next number
+    whose name is no other image's.
 
     Args:
         folder: where.
@@ -55,7 +57,9 @@ def write_pts(folder: Path, records: Iterable[Record], names: dict[str, Path]) -
         OSError: no space or right.
     """
     count: dict[str, int] = {}
+    taken = set(names.values())
     failures = []
+    (folder / "failures.jsonl").unlink(missing_ok=True)
     for record in records:
         if not is_face(record):
             failures.append(json.dumps(record) + "\n")
@@ -64,8 +68,7 @@ def write_pts(folder: Path, records: Iterable[Record], names: dict[str, Path]) -
         target = names[key]
         number = count.get(key, 0)
         count[key] = number + 1
-        if number:
-            target = target.with_name(f"{target.stem}_{number}.pts")
+        target = numbered(target, number, "_", taken)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(pts_text(record), encoding="ascii")
     if failures:
@@ -74,9 +77,13 @@ def write_pts(folder: Path, records: Iterable[Record], names: dict[str, Path]) -
 
 
 def check_form(form: str, out: Path | None) -> None:
-    """Raises ``AnnotationError`` where a format needs a file and there is none."""
+    """Raises ``AnnotationError`` where a format needs a file and there is none, or a folder, or the other way round."""
     if form == "sqlite" and out is None:
         raise AnnotationError("--format sqlite: a database is a file; name it with --out FILE")
+    if out is not None and form == "pts" and out.exists() and not out.is_dir():
+        raise AnnotationError(f"--out {out}: a file; --format pts writes into a folder")
+    if out is not None and form != "pts" and out.is_dir():
+        raise AnnotationError(f"--out {out}: a folder; --format {form} writes a file, as {out / f'faces.{form}'}")
 
 
 def _place(record: Record) -> str:
@@ -88,13 +95,13 @@ def _head(points: int, coefficients: int) -> list[str]:
     camera = [f"m{i + 1}" for i in range(8)]
     shape = [f"c{i}" for i in range(coefficients)]
     about = [*COLUMNS, "yaw", "pitch", "roll", "score", *marks]
-    return [*about, *camera, *shape, "frame", "time", "track", "reason"]
+    return [*about, *camera, *shape, "width", "height", "frame", "time", "track", "reason"]
 
 
 def _cells(record: Record, points: int, coefficients: int) -> list[object]:
-    video = [record.get(name, "") for name in ("frame", "time", "track")]
+    video = [*record.get("size", ("", "")), *(record.get(name, "") for name in ("frame", "time", "track"))]
     if not is_face(record):
-        empty = len(_head(points, coefficients)) - 5
+        empty = len(_head(points, coefficients)) - 7
         return [record["image"], *[""] * empty, *video, record["reason"]]
     marks = [v for (x, y), seen in zip(record["landmarks"], record["visibility"], strict=True) for v in (x, y, seen)]
     face = [record["image"], *record["box"], *record["pose"].values(), record["score"], *marks]
@@ -104,4 +111,18 @@ def _cells(record: Record, points: int, coefficients: int) -> list[object]:
 def _row(cells: list[object] | list[str]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue()
+    return plain(text.getvalue())
+
+
+def plain(text: str) -> str:
+    """Text that UTF-8 can hold: a file's name need not be any."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def numbered(file: Path, number: int, between: str, taken: set[Path]) -> Path:
+    """``file`` for the first face of an image, ``NAME_1.pts`` and so on for others, past names that are ``taken``."""
+    if not number:
+        return file
+    free = (f"{file.stem}{between}{n}{file.suffix}" for n in itertools.count(1))
+    names = (name for name in free if file.with_name(name) not in taken)
+    return file.with_name(next(itertools.islice(names, number - 1, None)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
+import cv2
 import numpy as np
 
 from pifa_data.boxes import Square
@@ -14,6 +15,7 @@ from pifa_data.errors import PifaError
 from pifa_data.images import CropSource
 from pifa_data.photos import Photo, read_photo
 from pifa_model import Aligner, Alignment
+from pifa_model.inference import without_doubles
 from pipelines.align.boxes import BoxTable
 from pipelines.align.inputs import Item
 
@@ -90,7 +92,9 @@ class ImageAligner:
         try:
             if isinstance(self._boxes, BoxTable):
                 given = self._boxes.of(item)
-                work.photo = read_photo(item.path, given, self._aligner.header.input_size)
+                # Pictures are made in the photo's own pixels.
+                wanted = () if self._keep else given
+                work.photo = read_photo(item.path, wanted, self._aligner.header.input_size)
                 self._take(work, given)
             else:
                 work.photo = read_photo(item.path)
@@ -105,6 +109,8 @@ class ImageAligner:
             work.failures.append(str(error))
         except OSError as error:
             work.failures.append(f"{item.path}: {error.strerror or error}")
+        except (cv2.error, MemoryError) as error:
+            work.failures.append(f"{item.path}: can't be worked on ({type(error).__name__}: {error})"[:300])
         return work
 
     def _take(self, work: Work, given: list[np.ndarray]) -> None:
@@ -152,7 +158,7 @@ class ImageAligner:
             work.crops = []
 
     def _drop_doubtful(self, work: Work) -> None:
-        kept = [face for face in work.faces if face.score >= self._min_score]
+        kept = without_doubles([face for face in work.faces if face.score >= self._min_score])
         if work.faces and not kept:
             work.failures.append(f"{work.item.path}: no face found: nothing that was detected scores {self._min_score}")
         work.faces = kept

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +12,8 @@ from pifa_data.errors import AnnotationError
 from pifa_data.readers.base import IMAGE_SUFFIXES
 
 VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts"}
+
+_SUFFIXES = {*IMAGE_SUFFIXES, ".pgm", ".pbm", ".pnm"} | VIDEO_SUFFIXES
 
 _CAMERA = re.compile(r"camera:(\d{1,3})")
 
@@ -31,8 +33,12 @@ class Item:
     kind: Literal["image", "video", "camera"]
 
 
-def find_items(paths: Sequence[Path]) -> Iterator[Item]:
+def find_items(paths: Sequence[Path], besides: Collection[Path] = ()) -> Iterator[Item]:
     """Files as given, and the images and videos of folders and the folders below them, sorted, each once.
+
+    Args:
+        paths: what was given.
+        besides: folders of outputs; what lies in them is none of the images, though a folder that was given holds them.
 
     Raises:
         AnnotationError: nothing is there at all.
@@ -42,24 +48,25 @@ def find_items(paths: Sequence[Path]) -> Iterator[Item]:
         if _CAMERA.fullmatch(str(path)):
             yield Item(path, Path(str(path).replace(":", "")), "camera")
             continue
-        for file, name in _files(path):
+        for file, name in _files(path, besides):
             if file not in seen:
                 seen.add(file)
                 yield Item(file, name, "video" if file.suffix.lower() in VIDEO_SUFFIXES else "image")
     if not seen and not any(_CAMERA.fullmatch(str(path)) for path in paths):
         raise AnnotationError(
             f"{', '.join(map(str, paths))}: no images or videos found; "
-            f"expected files that end in {', '.join(sorted(set(IMAGE_SUFFIXES) | VIDEO_SUFFIXES))}"
+            f"expected files that end in {', '.join(sorted(_SUFFIXES))}"
         )
 
 
-def _files(path: Path) -> Iterator[tuple[Path, Path]]:
+def _files(path: Path, besides: Collection[Path]) -> Iterator[tuple[Path, Path]]:
     if not path.is_dir():
         yield path, Path(path.name)
         return
-    known = set(IMAGE_SUFFIXES) | VIDEO_SUFFIXES
-    for file in sorted(p for p in path.rglob("*") if p.suffix.lower() in known and p.is_file()):
-        yield file, file.relative_to(path)
+    own = [folder.resolve() for folder in besides if folder.resolve() != path.resolve()]
+    for file in sorted(p for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file()):
+        if not own or not any(file.resolve().is_relative_to(folder) for folder in own):
+            yield file, file.relative_to(path)
 
 
 def files_for(folder: Path, items: Sequence[Item], suffix: str, option: str) -> dict[Path, Path]:

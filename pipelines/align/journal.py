@@ -33,10 +33,12 @@ class Journal:
         """
         self.path = out.with_name(f"{out.name}.partial.jsonl")
         self.done: set[str] = set()
-        self.faces = 0
-        if out.exists() and not overwrite and not (out.is_dir() and not any(out.iterdir())):
-            raise AnnotationError(f"--out {out}: exists; name another, or replace it with --overwrite")
+        self.faces = self.failures = 0
+        # A journal means that to replace the output was agreed to when it was begun.
         going_on = self.path.exists() and resume
+        empty = out.is_dir() and not any(out.iterdir())
+        if out.exists() and not (overwrite or going_on or empty):
+            raise AnnotationError(f"--out {out}: exists; name another, or replace it with --overwrite")
         if self.path.exists() and not resume and not overwrite:
             raise AnnotationError(
                 f"--out {out}: a run that was stopped left {self.path}; go on with --resume, or begin anew with "
@@ -57,6 +59,7 @@ class Journal:
         """Keep a record of the item under way."""
         self._write(record)
         self.faces += is_face(record)
+        self.failures += not is_face(record)
 
     def finish(self, item: str) -> None:
         """The item under way has all its records."""
@@ -86,7 +89,7 @@ class Journal:
 
     def _read(self, settings: dict[str, Any]) -> None:
         """Find what is done and where it ends."""
-        self._end = faces = at = 0
+        self._end = faces = failures = at = 0
         with self.path.open("rb") as file:
             for number, line in enumerate(file):
                 at += len(line)
@@ -101,9 +104,10 @@ class Journal:
                     self._end = at
                 elif "done" in document:
                     self.done.add(document["done"])
-                    self._end, self.faces = at, faces
+                    self._end, self.faces, self.failures = at, faces, failures
                 else:
                     faces += is_face(document)
+                    failures += not is_face(document)
         if not self._end:
             raise AnnotationError(f"{self.path}: not a journal of `pifa align`; begin anew with --overwrite")
 

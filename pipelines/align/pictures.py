@@ -14,7 +14,10 @@ from pifa_data.images import crop_image
 from pifa_data.mesh import FaceMesh, depth_picture, normal_picture, obj_text, ply_bytes, vertex_colours
 from pifa_data.photos import Photo
 from pifa_model import Aligner, Alignment
+from pipelines.align.formats import numbered
 from pipelines.align.inputs import Item, files_for
+
+DEPTH = ".depth.png"
 
 MESH_FORMATS = ("obj", "ply", "npz")
 
@@ -28,8 +31,13 @@ class PictureOptions:
     mesh_format: str = "obj"
     maps: Path | None = None
 
+    @property
+    def folders(self) -> dict[str, Path | None]:
+        """By the options' names."""
+        return {"overlay": self.overlay, "mesh": self.mesh, "maps": self.maps}
+
     def __bool__(self) -> bool:
-        return any((self.overlay, self.mesh, self.maps))
+        return any(self.folders.values())
 
 
 class Pictures:
@@ -40,7 +48,9 @@ class Pictures:
         self._options, self._aligner = options, aligner
         self._overlays = self._files(options.overlay, items, ".png", "--overlay")
         self._meshes = self._files(options.mesh, items, f".{options.mesh_format}", "--mesh")
-        self._maps = self._files(options.maps, [item for item in items if item.kind == "image"], ".png", "--maps")
+        self._mesh_names = set(self._meshes.values())
+        images = [item for item in items if item.kind == "image"]
+        self._maps = self._files(options.maps, images, DEPTH, "--maps")
         if options.maps:
             aligner.torch("visualization maps")
 
@@ -66,7 +76,8 @@ class Pictures:
         meshes = [self._aligner.mesh(face) for face in faces] if self._options.mesh or self._options.maps else []
         if self._options.mesh:
             for number, mesh in enumerate(meshes):
-                self._write_mesh(_numbered(_folder(self._meshes[item.path]), number), mesh, photo)
+                file = numbered(_folder(self._meshes[item.path]), number, ".", self._mesh_names)
+                self._write_mesh(file, mesh, photo)
         if self._options.maps:
             self._write_maps(_folder(self._maps[item.path]), photo, faces, meshes)
 
@@ -89,10 +100,12 @@ class Pictures:
 
     def _write_maps(self, file: Path, photo: Photo, faces: Sequence[Alignment], meshes: Sequence[FaceMesh]) -> None:
         shape = photo.pixels.shape[:2]
-        write_png(file.with_suffix(".depth.png"), depth_picture(meshes, shape))
-        write_png(file.with_suffix(".normals.png"), normal_picture(meshes, shape))
+        deep = [FaceMesh(mesh.vertices * (1, 1, photo.factor), mesh.triangles) for mesh in meshes]
+        write_png(file, depth_picture(deep, shape))
+        stem = file.name.removesuffix(DEPTH)
+        write_png(file.with_name(f"{stem}.normals.png"), normal_picture(meshes, shape))
         for number, face in enumerate(faces):
-            target = file.with_name(f"{file.stem}.{number}.blocks.png" if number else f"{file.stem}.blocks.png")
+            target = file.with_name(f"{stem}.{number}.blocks.png" if number else f"{stem}.blocks.png")
             write_png(target, self._strip(photo.pixels, face))
 
     def _strip(self, image: np.ndarray, face: Alignment) -> np.ndarray:
@@ -119,10 +132,6 @@ def draw_faces(image: np.ndarray, faces: Sequence[Alignment]) -> np.ndarray:
         picture = draw_axes(draw_box(picture, face.box), camera, middle, size / 2)
         picture = draw_landmarks(picture, face.landmarks, face.visibility, max(1.2, size / 90))
     return picture
-
-
-def _numbered(file: Path, number: int) -> Path:
-    return file.with_name(f"{file.stem}.{number}{file.suffix}") if number else file
 
 
 def _folder(file: Path) -> Path:

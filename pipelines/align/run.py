@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
+
 from pifa_data.detection import Detector, open_detector
+from pifa_data.errors import AnnotationError, PifaError
 from pifa_data.schemes import get_scheme
 from pifa_model import Aligner
 from pipelines.align.boxes import BoxTable, open_boxes
@@ -23,11 +27,10 @@ from pipelines.align.sinks import ListSink, Sink, TextSink, write_output
 from pipelines.checkpoints import load_aligner
 from pipelines.progress import Advance, progress
 
+log = logging.getLogger("pifa.align")
+
 TOLD = 20
 """Reasons kept for the terminal; all of them are in the output."""
-
-MIN_SCORE = 0.2
-"""Detected faces whose calibrated score is lower are false alarms: 89 % of what is no face (docs/detection.md)."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class AlignOptions:
         detector: ``haar`` (None), or the file of a model for OpenCV's ``FaceDetectorYN``.
         landmarks: landmark kind, ``2d`` or ``3d``; None: as trained.
         scheme: landmark scheme; None: as trained.
-        min_score: detected faces whose score is lower are left out; None: ``MIN_SCORE``.
+        min_score: detected faces whose score is lower are left out; None: ``Aligner.least_score``.
         batch_size: crops computed at once.
         pictures: files made beside the records.
         smooth: steady the faces of videos (one-euro filter).
@@ -109,7 +112,12 @@ def run_align(
         OSError: an output can't be written; what is done stays in its journal.
     """
     check_form(form, out)
-    items = list(find_items(paths))
+    folders = [folder for folder in (options.pictures.folders | {"out": out}).values() if folder is not None]
+    items = list(find_items(paths, folders))
+    if form == "sqlite":
+        if options.scheme not in (None, "aflw21"):
+            raise AnnotationError(f"--format sqlite: AFLW's tables hold its own 21 landmarks, not {options.scheme}")
+        options = replace(options, scheme="aflw21")
     aligner, file = load_aligner(checkpoint, morphable=morphable, registry=registry, device=device, runtime=runtime)
     if options.scheme:
         aligner = aligner.with_scheme(options.scheme)
@@ -118,7 +126,7 @@ def run_align(
     sizes = (len(get_scheme(aligner.scheme)), aligner.model.n_coefficients)
     if out is None:
         sink: Sink = TextSink(say, form, *sizes) if say else ListSink(summary.records)
-        _align_all(aligner, boxes, items, items, options, _Counting(sink, summary))
+        _align_all(aligner, boxes, items, items, options, _Counting(sink, summary), form)
         return summary
     settings: dict[str, Any] = {
         "checkpoint": _sha256(file),
@@ -127,12 +135,16 @@ def run_align(
     }
     settings |= {"landmarks": options.landmarks, "scheme": aligner.scheme, "min_score": options.min_score}
     settings |= {"smooth": options.smooth, "frames": options.frames}
+    settings |= {name: str(folder) for name, folder in options.pictures.folders.items()}
+    settings |= {"mesh_format": options.pictures.mesh_format}
+    if options.boxes and Path(options.boxes).is_file():
+        settings |= {"boxes_sha256": _sha256(Path(options.boxes))}
     journal = Journal(out, settings, resume=resume, overwrite=overwrite)
     try:
-        summary.faces = journal.faces
+        summary.faces, summary.failures = journal.faces, journal.failures
         left = [item for item in items if str(item.path) not in journal.done]
-        _align_all(aligner, boxes, items, left, options, _Counting(journal, summary))
-        write_output(out, form, journal, items, aligner.scheme, *sizes)
+        _align_all(aligner, boxes, items, left, options, _Counting(journal, summary), form)
+        write_output(out, form, journal, items, *sizes)
     finally:
         journal.close()
     return summary
@@ -164,6 +176,7 @@ def _align_all(
     left: Sequence[Item],
     options: AlignOptions,
     sink: _Counting,
+    form: str,
 ) -> None:
     """Align the items that are left, in their order, of all those whose files have names."""
     source = boxes if boxes is not None else open_detector(options.detector or "haar")
@@ -176,13 +189,19 @@ def _align_all(
         batch_size=options.batch_size,
         keep=pictures is not None,
     )
+    if any(item.kind != "image" for item in left) and (options.pictures.mesh or options.pictures.maps):
+        log.warning("--mesh and --maps are made of images; of videos there are records and --overlay")
     with progress("aligning", len(left), "items") as advance:
         for kind, run in itertools.groupby(left, lambda item: item.kind == "image"):
             if kind:
                 _align_images(images, run, sink, pictures, advance)
             else:
                 for item in run:
-                    _align_video(aligner, source, item, sink, options, pictures, advance)
+                    if form in ("pts", "sqlite"):
+                        reason = f"{item.path}: --format {form} has no place for frames; take json or csv for videos"
+                        sink.add(failure_record(reason, image=str(item.path)))
+                    else:
+                        _align_video(aligner, source, item, sink, options, pictures, advance)
                     sink.finish(item)
                     advance(1)
 
@@ -199,7 +218,10 @@ def _align_images(
             for face in work.faces:
                 sink.add(face_record(face.enlarged(work.photo.factor, work.photo.shift), **about))
             if pictures:
-                pictures.write(work.item, work.photo, work.faces)
+                try:
+                    pictures.write(work.item, work.photo, work.faces)
+                except (PifaError, cv2.error, MemoryError) as error:
+                    sink.add(failure_record(f"{work.item.path}: its pictures can't be made ({error})"[:300], **about))
         sink.finish(work.item)
         advance(1)
 
@@ -231,9 +253,7 @@ def _align_video(
 
 def least_score(aligner: Aligner, options: AlignOptions) -> float:
     """The score below which a detected face is a false alarm: as asked, or by whether the score is a probability."""
-    if options.min_score is not None:
-        return options.min_score
-    return MIN_SCORE if aligner.header.calibration else 0.0
+    return aligner.least_score if options.min_score is None else options.min_score
 
 
 def _sha256(file: Path) -> str:

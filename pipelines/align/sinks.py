@@ -57,9 +57,7 @@ class TextSink:
         self._waiting.clear()
 
 
-def write_output(
-    out: Path, form: str, journal: Journal, items: Sequence[Item], scheme: str, points: int, coefficients: int
-) -> None:
+def write_output(out: Path, form: str, journal: Journal, items: Sequence[Item], points: int, coefficients: int) -> None:
     """Make the output of a finished journal; a reader sees the old file or the new one, never half.
 
     Raises:
@@ -74,7 +72,7 @@ def write_output(
     temporary.unlink(missing_ok=True)
     try:
         if form == "sqlite":
-            write_database(temporary, journal.records(), scheme)
+            write_database(temporary, journal.records(), {str(item.path): item.name.as_posix() for item in items})
         else:
             with temporary.open("w", encoding="utf-8", newline="") as file:
                 file.writelines(as_text(journal.records(), form, points, coefficients))

@@ -60,6 +60,8 @@ def align(
         raise click.UsageError("--boxes and --detector: give one of them")
     if (options["resume"] or options["overwrite"]) and not options["out"]:
         raise click.UsageError("--resume and --overwrite are about --out FILE; give it too")
+    if as_json and options["form"] != "json":
+        raise click.UsageError("--json prints JSON; --format is of other output")
     if as_json and options["out"]:
         raise click.UsageError("--json prints the faces; with --out FILE they are written there")
     names = ("boxes", "detector", "min_score", "landmarks", "scheme", "batch_size", "smooth", "frames")

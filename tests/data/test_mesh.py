@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -64,6 +66,17 @@ def test_colours_come_from_the_photo_and_its_mirror(builtin: MorphableModel) -> 
     shown = corners[np.argmin(mesh.normals()[corners, 2])]
     if mesh.normals()[hidden, 2] > 0:
         assert abs(int(colours[hidden, 0]) - int(colours[shown, 0])) < 12
+
+
+def test_colours_of_a_model_with_more_vertices_than_a_picture_has_rows(builtin: MorphableModel) -> None:
+    mesh = face_mesh(builtin, view(builtin))
+    times = 33_000 // len(mesh.vertices) + 1
+    many = FaceMesh(np.tile(mesh.vertices, (times, 1)), mesh.triangles)
+    model = SimpleNamespace(mean=np.tile(builtin.mean, (times, 1)))
+    image = np.full((200, 200, 3), 77, np.uint8)
+    colours = vertex_colours(many, image, model)  # type: ignore[arg-type]
+    assert colours.shape == (len(many.vertices), 3)
+    assert (colours[: len(mesh.vertices)] == 77).all()
 
 
 def test_outside_the_photo_there_are_no_colours(builtin: MorphableModel) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 
 import cv2
@@ -127,6 +128,15 @@ def test_transparent_pixels_become_grey_and_colours_keep_their_order() -> None:
     file = io.BytesIO()
     Image.merge("LA", [Image.fromarray(grey[..., 0]), Image.fromarray(grey[..., 1])]).save(file, "PNG")
     assert decode_photo(file.getvalue(), "x").pixels.tolist() == np.zeros((4, 6, 3)).tolist()
+
+
+def test_the_fourth_byte_of_a_bmp_is_padding() -> None:
+    rows = np.zeros((4, 6, 4), np.uint8)
+    rows[..., 2] = 200  # red; the fourth byte is 0
+    masks = struct.pack("<III", 0xFF0000, 0xFF00, 0xFF)
+    info = struct.pack("<IiiHHIIiiII", 40, 6, -4, 1, 32, 3, rows.nbytes, 0, 0, 0, 0)
+    head = b"BM" + struct.pack("<IHHI", 14 + 40 + 12 + rows.nbytes, 0, 0, 14 + 40 + 12)
+    assert decode_photo(head + info + masks + rows.tobytes(), "x").pixels[0, 0].tolist() == [200, 0, 0]
 
 
 @pytest.mark.parametrize(

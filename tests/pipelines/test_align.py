@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 from command_line import good, pifa
 
+import zoo
 from pifa_data.detection import Detection
 from pifa_data.errors import PifaError
 from pifa_data.faces import Face
@@ -24,6 +27,9 @@ from pipelines.align import images as images_module
 from pipelines.align import run as run_module
 from pipelines.align.database import aflw_angles
 from pipelines.align.journal import Journal
+
+BUNDLED = Path(zoo.__file__).parent / "registry" / "pifa68-small" / "0.2.0" / "weights.safetensors"
+"""A checkpoint of the built-in model, which knows the places of every scheme."""
 
 
 @pytest.fixture
@@ -64,29 +70,36 @@ def test_a_folder_becomes_a_file_of_any_format(small_run: Path, photos: Path, tm
     assert len(list((tmp_path / "pts").rglob("*.pts"))) == 6
     assert read  # the project's own reader takes them (their images are elsewhere)
     assert not list(tmp_path.rglob("*.partial*"))
-    for again in ("faces.jsonl", "faces.csv", "pts"):
-        refused = pifa(*common, "--out", tmp_path / again, "--format", "csv" if "csv" in again else "json")
+    for again, form in (("faces.jsonl", "json"), ("faces.csv", "csv"), ("pts", "pts")):
+        refused = pifa(*common, "--out", tmp_path / again, "--format", form)
         assert refused.exit_code == 1
         assert "--overwrite" in refused.output
 
 
-def test_a_database_is_read_as_aflws(small_run: Path, photos: Path, tmp_path: Path, synthetic: Path) -> None:
+def test_a_database_is_read_as_aflws(photos: Path, tmp_path: Path) -> None:
     (photos / "bad.jpg").write_text("no image")
-    common = ("align", small_run, photos, "--boxes", tmp_path / "boxes.csv")
+    common = ("align", BUNDLED, photos, "--boxes", tmp_path / "boxes.csv")
     good(*common, "--out", tmp_path / "aflw.sqlite", "--format", "sqlite")
-    lines = [json.loads(line) for line in good(*common).stdout.splitlines()]
-    faces = [line for line in lines if "box" in line]
-    with sqlite3.connect(tmp_path / "aflw.sqlite") as database:
-        rows = database.execute("SELECT face_id, feature_id, x, y, visible FROM AllCoords ORDER BY 1, 2").fetchall()
-        seen = database.execute("SELECT COUNT(*) FROM FeatureCoords").fetchone()[0]
+    lines = [json.loads(line) for line in good(*common, "--scheme", "aflw21").stdout.splitlines()]
+    expected = {Path(line["image"]).relative_to(photos).as_posix(): line for line in lines if "box" in line}
+    read = list(read_faces(f"aflw:{tmp_path / 'aflw.sqlite'},images={photos}", FORMATS))
+    assert len(read) == len(expected) == 6
+    for face in read:
+        assert isinstance(face, Face), face
+        line = expected[Path(face.file).relative_to(photos).as_posix()]
+        seen = np.array(line["visibility"]) > 0
+        np.testing.assert_array_equal(face.visibility > 0, seen)
+        np.testing.assert_allclose(face.landmarks[seen], np.array(line["landmarks"])[seen])
+        assert face.pose is not None
+        np.testing.assert_allclose(np.degrees(face.pose), list(line["pose"].values()), atol=0.01)
+    with closing(sqlite3.connect(tmp_path / "aflw.sqlite")) as database:
+        assert database.execute("SELECT COUNT(*) FROM AllCoords").fetchone()[0] == 6 * 21
         [failure] = database.execute("SELECT filepath, reason FROM Failures").fetchall()
-    database.close()
-    points = np.array([row[2:4] for row in rows]).reshape(len(faces), -1, 2)
-    np.testing.assert_allclose(points, [face["landmarks"] for face in faces])
-    assert seen == sum(row[4] for row in rows)
-    assert failure[0].endswith("bad.jpg")
+    assert failure[0] == "bad.jpg"
     assert "has no box" in failure[1]
     assert pifa(*common, "--format", "sqlite").exit_code == 1  # a database is a file
+    other = pifa(*common, "--format", "sqlite", "--scheme", "ibug68", "--out", tmp_path / "b")
+    assert "21 landmarks" in other.output
 
 
 def test_angles_are_aflws_and_back() -> None:
@@ -182,7 +195,7 @@ class FakeDetector:
 def test_detected_faces_are_aligned_twice_and_doubtful_ones_left_out(
     small_run: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    detector = FakeDetector([[20, 20, 90, 90], [30, 25, 100, 95]])
+    detector = FakeDetector([[5, 5, 60, 60], [85, 85, 140, 140]])
     monkeypatch.setattr(run_module, "open_detector", lambda name: detector)
     both = json.loads(good("align", small_run, photos / "0.png", "--json").stdout)["faces"]
     aligner = Aligner.load(small_run, small_run / "morphable.safetensors")
@@ -258,3 +271,91 @@ def test_the_command_line_refuses_what_contradicts(small_run: Path, photos: Path
     assert "no images or videos found" in nothing.output
     over = pifa("align", small_run, photos, "--boxes", tmp_path / "boxes.csv", "--mesh", photos, "--mesh-format", "obj")
     assert over.exit_code == 0  # meshes replace no photo: their names end differently
+
+
+def test_a_second_face_replaces_no_other_image_s(small_run: Path, photos: Path, tmp_path: Path) -> None:
+    for name in ("0_1.png", "0.1.png"):
+        (photos / name).write_bytes((photos / "0.png").read_bytes())
+    row = (tmp_path / "boxes.csv").read_text().splitlines()[1].partition(",")[2]
+    names = ["0.png", "0.png", "0_1.png", "0.1.png"]
+    (tmp_path / "boxes.csv").write_text("image,x0,y0,x1,y1\n" + "".join(f"{name},{row}\n" for name in names))
+    common = ("align", small_run, *(photos / name for name in names[1:]), "--boxes", tmp_path / "boxes.csv")
+    good(*common, "--out", tmp_path / "pts", "--format", "pts", "--mesh", tmp_path / "mesh", "--mesh-format", "ply")
+    assert {p.name for p in (tmp_path / "pts").iterdir()} == {"0.pts", "0_1.pts", "0_2.pts", "0.1.pts"}
+    assert {p.name for p in (tmp_path / "mesh").iterdir()} == {"0.ply", "0_1.ply", "0.1.ply", "0.2.ply"}
+
+
+def test_an_output_that_was_being_replaced_goes_on(
+    small_run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = AlignOptions(boxes=str(tmp_path / "boxes.csv"), batch_size=1)
+    out = tmp_path / "out.jsonl"
+    run_align(str(small_run), [photos], options, out=out)
+    before = out.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "write_output", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run_align(str(small_run), [photos], options, out=out, overwrite=True)
+    with (tmp_path / "boxes.csv").open("a") as file:
+        file.write("x.png,1,2,3,4\n")
+    with pytest.raises(PifaError, match="boxes_sha256"):
+        run_align(str(small_run), [photos], options, out=out, resume=True)
+    (tmp_path / "boxes.csv").write_text((tmp_path / "boxes.csv").read_text().removesuffix("x.png,1,2,3,4\n"))
+    summary = run_align(str(small_run), [photos], options, out=out, resume=True)
+    assert (summary.faces, summary.failures) == (6, 0)
+    assert out.read_bytes() == before
+
+
+def test_an_output_of_the_wrong_kind_is_told_before_any_work(small_run: Path, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    for out, form, word in (("folder", "json", "a folder"), ("file", "pts", "a file")):
+        told = pifa("align", small_run, photos, "--out", tmp_path / out, "--format", form, "--overwrite")
+        assert told.exit_code == 1
+        assert word in told.output
+
+
+def test_pictures_of_an_earlier_run_are_no_photos(small_run: Path, photos: Path, tmp_path: Path) -> None:
+    common = ("align", small_run, photos, "--boxes", tmp_path / "boxes.csv", "--overlay", photos / "drawn", "--json")
+    for _ in range(2):
+        found = json.loads(good(*common).stdout)
+        assert (len(found["faces"]), found["failures"]) == (6, [])
+
+
+def test_pictures_are_of_the_photo_s_own_size(small_run: Path, photos: Path, tmp_path: Path) -> None:
+    image = cv2.resize(cv2.imread(str(photos / "0.png")), None, fx=8, fy=8)
+    cv2.imwrite(str(tmp_path / "large.png"), image)
+    (tmp_path / "b.csv").write_text("image,x0,y0,x1,y1\nlarge.png,200,200,900,900\n")
+    good("align", small_run, tmp_path / "large.png", "--boxes", tmp_path / "b.csv", "--overlay", tmp_path / "o")
+    assert cv2.imread(str(tmp_path / "o" / "large.png")).shape == image.shape
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
+@pytest.mark.parametrize("form", ["csv", "sqlite", "pts", "json"])
+def test_a_name_that_is_no_unicode(photos: Path, tmp_path: Path, form: str) -> None:
+    odd = tmp_path / "odd"
+    odd.mkdir()
+    Path(os.fsdecode(os.fsencode(odd) + b"/caf\xe9.png")).write_bytes((photos / "0.png").read_bytes())
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("image,x0,y0,x1,y1\nother.png,1,2,3,4\n")
+    done = pifa("align", BUNDLED, odd, "--boxes", boxes, "--out", tmp_path / "out", "--format", form)
+    assert done.exit_code == 1
+    assert "0 faces, 1 without" in done.output, done.output
+    assert (tmp_path / "out").exists()
+
+
+def test_two_detections_of_one_face_become_one(monkeypatch: pytest.MonkeyPatch, photos: Path, tmp_path: Path) -> None:
+    x0, y0, x1, y1 = (float(v) for v in (tmp_path / "boxes.csv").read_text().splitlines()[1].split(",")[1:])
+    boxes = [[x0, y0, x1, y1], [x0 + 4, y0 - 2, x1 + 3, y1 + 1]]
+    detector = FakeDetector(boxes)
+    aligner = Aligner.load(BUNDLED)
+    image = cv2.imread(str(photos / "0.png"))[..., ::-1].copy()
+    assert len(aligner.batch([image], [np.array(boxes)])[0]) == 2
+    assert len(aligner.find([image], detector, min_score=0.0)[0]) == 1
+    monkeypatch.setattr(run_module, "open_detector", lambda name: detector)
+    assert len(json.loads(good("align", BUNDLED, photos / "0.png", "--min-score", 0, "--json").stdout)["faces"]) == 1
+    for wrong in (image[..., 0], image.astype(np.float32), image[:0]):
+        with pytest.raises(PifaError):
+            aligner.find([wrong], detector)
+    with pytest.raises(PifaError, match="boxes of each of 2 images, found those of 1"):
+        aligner.batch([image, image], [boxes])
