@@ -276,8 +276,8 @@ def test_a_video_gives_a_record_a_face_and_frame(tmp_path: Path) -> None:
 def test_faces_that_score_too_little_are_followed_but_not_told(tmp_path: Path) -> None:
     class Fading(Fake):
         def batch(self, *arguments: Any) -> list[list[Alignment]]:
-            self.frames = getattr(self, "frames", 0) + 1  # two alignments of the first frame, then one a frame
-            self.score = 0.4 if 4 <= self.frames <= 5 else 0.9
+            self.frames = getattr(self, "frames", 0) + 1  # three calls in the first frame, then one a frame
+            self.score = 0.4 if 5 <= self.frames <= 6 else 0.9
             return super().batch(*arguments)
 
     clip = write_clip(tmp_path / "clip.avi", [picture((100, 100))] * 6)
