@@ -107,6 +107,18 @@ def box_size(box: np.ndarray) -> np.ndarray:
     return np.sqrt((box[..., 2] - box[..., 0]) * (box[..., 3] - box[..., 1]))
 
 
+def shared_area(a: np.ndarray, b: np.ndarray) -> float:
+    """Area that two ``(4,)`` boxes share, square pixels."""
+    return float((np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])).clip(0).prod())
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two ``(4,)`` boxes, 0 to 1."""
+    shared = shared_area(a, b)
+    areas = float((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod())
+    return shared / max(areas - shared, 1e-12)
+
+
 def check_box(box: np.ndarray, name: str) -> np.ndarray:
     """Give the box back as ``(4,)`` float64.
 

@@ -90,22 +90,40 @@ def save_checkpoint(path: Path, header: Header, network: Network) -> None:
         raise CheckpointError(f"{path}: can't be written ({error}); the one before is kept") from error
 
 
+def check_beside(path: Path, out: Path) -> None:
+    """Check that a checkpoint's copy can be loaded from ``out``: the morphable model beside it, if any, is the one that
+    the checkpoint needs.
+
+    Raises:
+        CheckpointError: not a checkpoint; another morphable model beside ``out``, or a damaged one.
+    """
+    beside = out.parent / "morphable.safetensors"
+    if beside.exists() and not _is_of(beside, read_header(path)):
+        raise CheckpointError(f"{beside}: is of another checkpoint; write {out.name} to another folder")
+
+
+def _is_of(model: Path, header: Header) -> bool:
+    try:
+        return MorphableModel.load(model).fingerprint == header.morphable.fingerprint
+    except PifaError:
+        return False
+
+
 def save_calibrated(path: Path, out: Path, calibration: Calibration) -> None:
     """Write a copy of a checkpoint's file whose header has a calibration, with the morphable model beside it, if any.
 
     Raises:
         CheckpointError: not a checkpoint; no space or no right to write; another morphable model beside ``out``.
     """
+    check_beside(path, out)
     header = read_header(path).model_copy(update={"calibration": calibration})
     text = json.dumps(header.model_dump(mode="json"), allow_nan=False, sort_keys=True)
     model, beside = path.parent / "morphable.safetensors", out.parent / "morphable.safetensors"
     temporary = out.with_name(f".{out.name}.partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        if model.is_file() and beside.is_file() and model.read_bytes() != beside.read_bytes():
-            raise CheckpointError(f"{beside}: is of another checkpoint; write {out.name} to another folder")
         save_file(load_file(path), temporary, metadata={"pifa": text})
-        if model.is_file() and not beside.exists():
+        if model.is_file() and not beside.exists() and _is_of(model, header):
             shutil.copyfile(model, beside)
         temporary.replace(out)
     except (SafetensorError, OSError) as error:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
-from pifa_data.boxes import box_size, face_rng, jitter_box, tight_box
+from pifa_data.boxes import box_size, face_rng, jitter_box, shared_area, tight_box
 from pifa_data.errors import AnnotationError, CheckpointError, PifaError, StoreError
 from pifa_data.faces import Face
 from pifa_data.images import crop_image, read_image
 from pifa_data.schemes import SCHEMES, get_scheme, to_scheme, union_name
 from pifa_data.urls import is_url
 from pifa_model.calibration import ALIGNED, Calibration, features_of, fit
-from pifa_model.checkpoint import save_calibrated
+from pifa_model.checkpoint import check_beside, save_calibrated
 from pifa_model.inference import Aligner
 from pifa_model.metrics import Truth, face_errors
 from pipelines.checkpoints import load_aligner
@@ -47,12 +47,13 @@ class Sample:
     Attributes:
         features: ``(N, F)``.
         errors: ``(N,)`` percent of √(w·h) of the tight box, infinite where there is no face.
-        people: ``(N,)`` names.
+        faces, people: ``(N,)`` names.
         kind: ``(N,)`` deviation of the box's jitter, NaN of no face.
     """
 
     features: np.ndarray
     errors: np.ndarray
+    faces: np.ndarray
     people: np.ndarray
     kind: np.ndarray
 
@@ -82,14 +83,19 @@ def run_calibrate(
         raise CheckpointError(f"--out {out}: expected a name that ends in .safetensors")
     if out.exists() and not overwrite:
         raise CheckpointError(f"--out {out}: exists; give another name or --overwrite")
+    if Path(checkpoint).suffix == ".onnx":
+        raise CheckpointError(f"{checkpoint}: expected a checkpoint, found an exported network; calibrate, then export")
     aligner, file = load_aligner(checkpoint, morphable=morphable, registry=registry, device=device)
+    check_beside(file, out)
     faces, _ = load_faces([source], split=split, limit=limit, where=where, fittable=False)
     keep, note = subset_mask([face.subject for face in faces], aligner.header, subset, source)
     chosen = [face for face, kept in zip(faces, keep, strict=True) if kept]
     sample = collect(aligner, [chosen[i] for i in np.unique(np.linspace(0, len(chosen) - 1, MOST).astype(int))])
-    if len(np.unique(sample.people)) < 2 or len(sample.errors) < FEWEST:
+    found_faces, found_people = len(np.unique(sample.faces)), len(np.unique(sample.people))
+    if found_people < 2 or found_faces < FEWEST:
         raise AnnotationError(
-            f"{source}: expected {FEWEST} crops of two people or more to fit a score on, found {len(sample.errors)}"
+            f"{source}: expected {FEWEST} faces of two people or more to fit a score on, "
+            f"found {found_faces} of {found_people}; name more"
         )
     aligned = sample.errors < ALIGNED
     try:
@@ -123,11 +129,9 @@ def collect(aligner: Aligner, faces: Sequence[Face]) -> Sample:
             parts += _samples(aligner, labelled, face, image)
     if not parts:
         raise AnnotationError("no face could be aligned; `pifa eval` tells why")
-    features, errors, people, kind = (
-        np.concatenate([getattr(part, name) for part in parts]) for name in ("features", "errors", "people", "kind")
-    )
-    known = ~np.isnan(errors)  # of a face without a visible point nobody can tell
-    return Sample(features[known], errors[known], people[known], kind[known])
+    known = ~np.isnan(np.concatenate([part.errors for part in parts]))  # without a visible point nobody can tell
+    names = [field.name for field in fields(Sample)]
+    return Sample(**{name: np.concatenate([getattr(part, name) for part in parts])[known] for name in names})
 
 
 def _samples(aligner: Aligner, labelled: Aligner, face: Face, image: np.ndarray) -> list[Sample]:
@@ -145,8 +149,9 @@ def _samples(aligner: Aligner, labelled: Aligner, face: Face, image: np.ndarray)
         there = result if labelled.scheme == aligner.scheme else labelled.align_crops(crops, kinds)
         placed = zip(squares, there.landmarks[-1].astype(np.float64), strict=True)
         error = face_errors(np.stack([square.to_image(p) for square, p in placed]), truth, "tight", scheme)
-        people = np.array([face.subject] * n)
-        found.append(Sample(features_of(result, to_percent), np.where(np.isnan(kind), np.inf, error), people, kind))
+        names, people = np.array([face.id] * n), np.array([face.subject] * n)
+        error = np.where(np.isnan(kind), np.inf, error)
+        found.append(Sample(features_of(result, to_percent), error, names, people, kind))
         own = zip(squares, result.landmarks[-1].astype(np.float64), strict=True)
         boxes = [tight_box(square.to_image(p), np.ones(len(p))) for square, p in own]
     return found
@@ -168,6 +173,6 @@ def _boxes(
         side = size * rng.uniform(SMALLEST, 1.0)
         corner = rng.uniform(0, 1, 2) * np.maximum((shape[1] - side, shape[0] - side), 0) - 0.5
         box = np.concatenate([corner, corner + side])
-        if (np.minimum(box[2:], tight[2:]) - np.maximum(box[:2], tight[:2])).clip(0).prod() < SHARED * side**2:
+        if shared_area(box, tight) < SHARED * side**2:
             return [*boxes, box], np.array([*kind, np.nan])
     return boxes, np.array(kind)

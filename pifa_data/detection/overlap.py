@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pifa_data.boxes import overlap, shared_area
 from pifa_data.detection.base import Detection
 
 OVERLAP = 0.3
@@ -27,6 +28,5 @@ def keep_apart(found: Sequence[Detection]) -> list[Detection]:
 
 def same_face(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two ``(4,)`` boxes overlap as those of one face do."""
-    shared = float((np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])).clip(0).prod())
-    areas = float((a[2:] - a[:2]).prod()), float((b[2:] - b[:2]).prod())
-    return shared > OVERLAP * (sum(areas) - shared) or shared > WITHIN * min(areas)
+    smaller = min(float((box[2:] - box[:2]).prod()) for box in (a, b))
+    return overlap(a, b) > OVERLAP or shared_area(a, b) > WITHIN * smaller

@@ -8,27 +8,24 @@ import cv2
 import numpy as np
 
 from pifa_data.boxes import tight_box
-from pifa_data.drawing import YELLOW, draw_mesh
-from pifa_model import Aligner, Alignment
+from pifa_data.drawing import YELLOW
+from pifa_model import Alignment
 from pipelines.align.pictures import draw_faces
 
 
-def draw_frame(image: np.ndarray, faces: Sequence[tuple[int, Alignment]], aligner: Aligner | None = None) -> np.ndarray:
-    """Box, axes and landmarks as on images, and each face's number; with ``aligner`` also the mesh.
+def draw_frame(
+    image: np.ndarray,
+    faces: Sequence[tuple[int, Alignment]],
+) -> np.ndarray:
+    """Box, axes and landmarks as on images, and each face's number.
 
     Args:
         image: ``(H, W, 3)`` uint8 RGB.
         faces: number and alignment, pixels of ``image``.
-        aligner: has the morphable model of the mesh.
     """
-    picture = image
-    for _, face in faces if aligner else ():
-        assert aligner is not None
-        mesh = aligner.mesh(face)
-        picture = draw_mesh(picture, mesh.vertices[:, :2], mesh.vertices[:, 2], mesh.triangles, 0.5)
     # The box of its landmarks, not the one it was aligned from, which is that of the frame before.
     drawn = [(number, _at_landmarks(face)) for number, face in faces]
-    picture = draw_faces(picture, [face for _, face in drawn]).copy()
+    picture = draw_faces(image, [face for _, face in drawn]).copy()
     for number, face in drawn:
         _write(picture, str(number), face.box)
     return picture

@@ -80,9 +80,13 @@ class VideoReader:
         Raises:
             ImageError: frames that are too large: a video may change their size.
         """
-        index, last, start = 0, -math.inf, time.monotonic()
+        index, last, start = 0, -math.inf, 0.0
         while _ask(self._capture.grab):
-            now = time.monotonic() - start if self.camera else self._position()
+            # Read after the first frame came: a camera may take a second to give it.
+            clock = time.monotonic() if self.camera else self._position()
+            if not index and math.isfinite(clock):
+                start = clock
+            now = clock - start
             if not (math.isfinite(now) and now > last):
                 # Files without time stamps, or with damaged ones: the frame rate tells.
                 now = last + 1 / self.fps if index else 0.0

@@ -15,7 +15,7 @@ from pipelines.progress import Advance
 from pipelines.video.overlay import draw_frame
 from pipelines.video.reading import Frame, VideoReader
 from pipelines.video.smoothing import OneEuroFilter
-from pipelines.video.tracking import EVERY, Tracker
+from pipelines.video.tracking import Tracker
 from pipelines.video.writing import VideoWriter
 
 TOLD = 10
@@ -31,20 +31,17 @@ class VideoOptions:
 
     Attributes:
         kind: landmark kind, ``2d`` or ``3d``; None: as trained.
-        min_score: faces are followed from a score on.
-        every: seconds between two looks for new faces.
+        min_score: a face is followed from the first frame on in which it scores so much; where it scores less it is
+            followed, but neither written nor drawn.
         smooth: steady the landmarks, M and p by the one-euro filter.
         overlay: file, ``.webm``, of the video with what was found drawn in; None: none.
-        mesh: draw the mesh too.
         limit: stop after so many frames; None: at the end, a camera at Ctrl-C.
     """
 
     kind: str | None = None
     min_score: float = 0.0
-    every: float = EVERY
     smooth: bool = False
     overlay: Path | None = None
-    mesh: bool = False
     limit: int | None = None
 
 
@@ -117,7 +114,7 @@ class _Video:
         self, aligner: Aligner, detector: Detector, name: str, options: VideoOptions, write: Callable[[Record], None]
     ) -> None:
         self._aligner, self._name, self._options, self._write = aligner, name, options, write
-        self._tracker = Tracker(aligner, detector, kind=options.kind, min_score=options.min_score, every=options.every)
+        self._tracker = Tracker(aligner, detector, kind=options.kind, min_score=options.min_score)
         self._filters: dict[int, OneEuroFilter] = {}
         self.summary = VideoSummary()
 
@@ -137,7 +134,7 @@ class _Video:
             summary.frames += 1
             faces = self._align(frame)
             if writer and frame.pixels is not None:
-                picture = draw_frame(frame.pixels, faces, self._aligner if self._options.mesh else None)
+                picture = draw_frame(frame.pixels, faces)
                 # A camera's frames come as fast as they are aligned: the video shows them as long as they lasted.
                 wanted = round(frame.time * reader.fps) + 1 - written if reader.camera else 1
                 for _ in range(min(wanted, MOST_REPEATED)):
@@ -162,14 +159,16 @@ class _Video:
         if self._options.smooth:
             self._filters = {number: self._filters.get(number) or OneEuroFilter() for number, _ in faces}
             faces = [(number, self._filters[number](face, frame.time)) for number, face in faces]
-        for number, face in faces:
+        told = [(number, face) for number, face in faces if face.score >= self._options.min_score]
+        for number, face in told:
             about = {"frame": frame.index, "time": round(frame.time, 4), "track": number}
             self._write(face_record(face, image=self._name, **about))
-        if not faces:
-            self.fail(f"{self._name}: frame {frame.index}: no face found", frame)
-        summary.faces += len(faces)
+        if not told:
+            why = f": none that is followed scores {self._options.min_score:g}" if faces else ""
+            self.fail(f"{self._name}: frame {frame.index}: no face found{why}", frame)
+        summary.faces += len(told)
         summary.tracks, summary.detections = self._tracker.born, self._tracker.detections
-        return faces
+        return told
 
     def _ended(self, reader: VideoReader) -> None:
         frames = self.summary.frames

@@ -182,6 +182,26 @@ def test_the_header_keeps_it(checkpoint: Path, tmp_path: Path) -> None:
         save_calibrated(checkpoint, out, calibration)
 
 
+def test_a_copy_beside_another_morphable_model_is_refused_before_anything_is_aligned(
+    checkpoint: Path, model: MorphableModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As with the built-in model: none lies beside the checkpoint.
+    own = checkpoint.with_name("morphable.safetensors").rename(tmp_path / "own.safetensors")
+    other = replace(model, mean=model.mean * 1.01)
+    (tmp_path / "out").mkdir()
+    other.save(tmp_path / "out" / "morphable.safetensors")
+    monkeypatch.setattr(calibrate, "load_faces", lambda *_, **__: pytest.fail("faces were read"))
+    for name, expected in ((checkpoint, "is of another checkpoint"), (tmp_path / "a.onnx", "calibrate, then export")):
+        with pytest.raises(CheckpointError, match=expected):
+            calibrate.run_calibrate(
+                str(name), "csv:faces", tmp_path / "out" / "a.safetensors", morphable=str(own), device="cpu"
+            )
+    (tmp_path / "out" / "morphable.safetensors").unlink()
+    own.rename(tmp_path / "out" / "morphable.safetensors")
+    save_calibrated(checkpoint, tmp_path / "out" / "a.safetensors", example())
+    Aligner.load(tmp_path / "out" / "a.safetensors")
+
+
 def test_a_header_with_a_wrong_calibration(checkpoint: Path, tmp_path: Path) -> None:
     document = read_header(checkpoint).model_dump(mode="json")
     document["calibration"] = {**example().model_dump(mode="json"), "weights": [1.0]}
@@ -213,6 +233,9 @@ def test_the_command_writes_a_calibrated_copy(
 ) -> None:
     source, out = f"keypoints-csv:{synthetic / 'faces'}", tmp_path / "out" / "best.safetensors"
     [command] = COMMANDS
+    with pytest.raises(AnnotationError, match="expected 40 faces of two people or more to fit a score on, found 4 of "):
+        calibrate.run_calibrate(str(checkpoint), source, out, limit=4, device="cpu")
+    monkeypatch.setattr(calibrate, "FEWEST", 4)
     # In good boxes the mean face is 10 to 25 % off.
     with pytest.raises(AnnotationError, match="have an error below 5 %"):
         calibrate.run_calibrate(str(checkpoint), source, out, limit=4, device="cpu")

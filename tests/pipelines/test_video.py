@@ -48,7 +48,8 @@ class Fake:
     name = "fake"
 
     def __init__(self) -> None:
-        self.header = SimpleNamespace(boxes="tight", grow=1.4, input_size=32)
+        self.header = SimpleNamespace(boxes="tight", grow=1.4, input_size=32, calibration=None)
+        self.score = 0.9
         self.looks = 0
         self.blind = False
 
@@ -63,15 +64,12 @@ class Fake:
     def next_box(self, face: Alignment) -> np.ndarray:
         return tight_box(face.landmarks, np.ones(68))
 
-    def mesh(self, face: Alignment) -> Any:
-        raise AssertionError
-
     def _in(self, image: np.ndarray, box: np.ndarray) -> Alignment:
         square = square_of(box, 1.4, 32)
         for face in self._all(image):
             middle = (face.box[:2] + face.box[2:]) / 2
             if np.abs(middle - (square.x, square.y)).max() < square.side / 3:
-                return replace(face, box=box)
+                return replace(face, box=box, score=self.score)
         return replace(face_at(square.x, square.y, score=0.1), box=box)
 
     @staticmethod
@@ -183,6 +181,38 @@ def test_what_the_detector_misses_again_and_again_ends() -> None:
     assert seen[-1] == []
 
 
+@pytest.mark.parametrize(("calibration", "number"), [(None, 0), (object(), 1)])
+def test_what_the_detector_misses_is_believed_by_its_score(calibration: object, number: int) -> None:
+    fake = Fake()
+    fake.header.calibration, fake.score = calibration, 0.85
+    tracker, face = tracker_of(fake), picture((100, 100))
+    numbers(tracker, [face])
+    fake.blind = True
+    assert len(numbers(tracker, [face] * 60, start=1 / FPS)[-1]) == number
+
+
+def test_a_face_is_born_from_a_score_on_and_followed_below_it() -> None:
+    fake, face = Fake(), picture((100, 100))
+    fake.score = 0.5
+    tracker = tracker_of(fake, min_score=0.8)
+    assert numbers(tracker, [face] * 3) == [[]] * 3
+    fake.score = 0.85
+    assert numbers(tracker, [face] * 10, start=3 / FPS)[-1] == [0]
+    fake.score = 0.4
+    seen = numbers(tracker, [face, picture(), *[face] * 8], start=13 / FPS)
+    assert (seen[0], seen[1], seen[-1]) == ([0], [], [0])  # lost for a moment too
+
+
+def test_a_large_face_is_shown_to_the_detector_without_false_patterns() -> None:
+    seen: list[np.ndarray] = []
+    tracker = Tracker(Fake(), lambda image: seen.append(image) or [])  # type: ignore[arg-type, func-returns-value]
+    stripes = np.zeros((900, 900, 3), np.uint8)
+    stripes[:, ::2] = 200
+    tracker._looks_like_a_face(stripes, face_at(450, 450, size=440))
+    assert seen[0].shape == (160, 160, 3)
+    assert np.abs(seen[0][10:-10, 10:-10].astype(int) - 100).max() < 3
+
+
 def test_of_two_that_follow_one_face_the_elder_stays() -> None:
     apart = [picture((100 + 2 * i, 100), (240 - 2 * i, 100)) for i in range(20)]
     seen = numbers(tracker_of(Fake()), [*apart, *[picture((170, 100))] * 3])
@@ -241,6 +271,24 @@ def test_a_video_gives_a_record_a_face_and_frame(tmp_path: Path) -> None:
     assert frames[3].pixels is not None
     colour = frames[3].pixels[60:140, 26:106].astype(int)
     assert np.abs(colour - plain[60:140, 26:106]).max() > 80  # something was drawn
+
+
+def test_faces_that_score_too_little_are_followed_but_not_told(tmp_path: Path) -> None:
+    class Fading(Fake):
+        def batch(self, *arguments: Any) -> list[list[Alignment]]:
+            self.frames = getattr(self, "frames", 0) + 1  # three calls in the first frame, then one a frame
+            self.score = 0.4 if 5 <= self.frames <= 6 else 0.9
+            return super().batch(*arguments)
+
+    clip = write_clip(tmp_path / "clip.avi", [picture((100, 100))] * 6)
+    summary, records = align(Fading(), clip, min_score=0.8, overlay=tmp_path / "out.webm")
+    assert [record.get("score") for record in records] == [0.9, 0.9, None, None, 0.9, 0.9]
+    assert "no face found: none that is followed scores 0.8" in records[2]["reason"]
+    assert {record["track"] for record in records if "track" in record} == {0}
+    assert (summary.faces, summary.failures, summary.tracks) == (4, 2, 1)
+    with VideoReader(tmp_path / "out.webm") as drawn:
+        drawings = [frame.pixels[130:200, 60:140].max() for frame in drawn if frame.pixels is not None]
+    assert min(drawings[:2]) > 100 > max(drawings[2:4])
 
 
 def test_a_limit_ends_a_video(tmp_path: Path) -> None:
@@ -341,6 +389,16 @@ def test_a_camera_runs_until_it_is_stopped_and_is_closed(
     assert ("gave no more" in records[-1].get("reason", "")) == (end is not interrupt)
     with VideoReader(out) as drawn:
         assert next(iter(drawn)).index == 0
+
+
+def test_a_cameras_time_counts_from_its_first_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([7.0, 7.5, 9.0])
+    camera = Camera(interrupt)
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: camera)
+    monkeypatch.setattr("pipelines.video.reading.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    with VideoReader("camera:0") as reader:
+        frames = iter(reader)
+        assert [next(frames).time for _ in range(3)] == [0.0, 0.5, 2.0]
 
 
 def test_a_camera_that_is_not_there_and_frames_that_are_too_large_get_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
