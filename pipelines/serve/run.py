@@ -63,7 +63,6 @@ def run_serve(
     import uvicorn
 
     from pifa_data.detection import open_detector
-    from pipelines.align.run import AlignOptions, least_score
     from pipelines.checkpoints import load_aligner
     from pipelines.serve.guard import is_loopback
     from pipelines.serve.limits import Limits
@@ -76,9 +75,7 @@ def run_serve(
         finder = open_detector(detector or "haar")
         aligner, file = load_aligner(checkpoint, morphable=morphable, registry=registry, device=device, runtime=runtime)
         # A run's or a file's name, without the way there.
-        worker = Worker(
-            aligner, finder, limits, Path(checkpoint).name or file.name, least_score(aligner, AlignOptions())
-        )
+        worker = Worker(aligner, finder, limits, Path(checkpoint).name or file.name, aligner.least_score)
         if not is_loopback(host):
             say(f"warning: {host} is no address of this machine alone; whoever reaches it can use this server")
         name = f"[{host}]" if ":" in host else host

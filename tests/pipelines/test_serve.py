@@ -22,11 +22,12 @@ import requests
 from matplotlib.cbook import get_sample_data
 from web_server import web_server
 
-from pifa_data.detection import open_detector
+from pifa_data.detection import Detection, open_detector
 from pifa_data.errors import ConfigError, PifaError
 from pifa_model import Aligner
 from pipelines.align.records import face_record
 from pipelines.checkpoints import load_aligner
+from pipelines.serve import work
 from pipelines.serve.answers import Aligned, AlignQuery
 from pipelines.serve.guard import HEADERS
 from pipelines.serve.limits import Limits
@@ -165,6 +166,57 @@ def test_a_face_that_scores_too_low_is_none(worker: Worker, hopper: bytes) -> No
     found = strict.align(hopper, AlignQuery())
     assert (found.faces, found.found) == ([], 0)
     assert len(strict.align(hopper, AlignQuery(box=[BOX])).faces) == 1  # whoever gives a box knows
+
+
+class Fixed:
+    """A detector that sees in every photo what it was told."""
+
+    name = "fixed"
+
+    def __init__(self, *boxes: tuple[float, ...]) -> None:
+        self.faces = [Detection(np.array(box, float), np.array(box, float), 1.0) for box in boxes]
+
+    def __call__(self, image: np.ndarray) -> list[Detection]:
+        return self.faces
+
+
+def test_false_alarms_and_doubles_take_no_faces_place(worker: Worker, hopper: bytes) -> None:
+    here, almost, nothing = (58.0, 52.0, 128.0, 117.0), (60.0, 54.0, 129.0, 118.0), (2.0, 110.0, 40.0, 150.0)
+    [true] = replace(worker, detector=Fixed(here)).align(hopper, AlignQuery()).faces
+    both = replace(worker, detector=Fixed(nothing, here))
+    surest, other = both.align(hopper, AlignQuery()).faces
+    assert surest.score == pytest.approx(true.score, abs=0.01)
+    assert surest.score > other.score + 0.05
+    cut = both.align(hopper, AlignQuery(faces=1))
+    assert (cut.faces, cut.found) == ([surest], 2)
+    strict = replace(worker, detector=Fixed(nothing, here, almost), least=(true.score + other.score) / 2)
+    cut = strict.align(hopper, AlignQuery(faces=1))
+    assert (len(cut.faces), cut.found) == (1, 1)
+    assert cut.faces[0].score > true.score - 0.01
+
+
+def test_a_large_face_is_coloured_from_a_smaller_copy(
+    worker: Worker, hopper: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[tuple[int, ...]] = []
+    real = work.vertex_colours
+
+    def colours(mesh: Any, pixels: np.ndarray, model: Any) -> np.ndarray:
+        sizes.append(pixels.shape)
+        return real(mesh, pixels, model)
+
+    monkeypatch.setattr(work, "vertex_colours", colours)
+    whole = worker.mesh(hopper, BOX, "obj")
+    monkeypatch.setattr(work, "COLOURED", 60)
+    small = worker.mesh(hopper, BOX, "obj")
+    assert max(sizes[0][:2]) > 80
+    assert max(sizes[1][:2]) == 60
+    rows = [
+        np.array([line.split()[1:] for line in text.decode().splitlines() if line.startswith("v ")], float)
+        for text in (whole, small)
+    ]
+    assert np.array_equal(rows[0][:, :3], rows[1][:, :3])
+    assert 0 < np.abs(rows[0][:, 3:] - rows[1][:, 3:]).mean() < 0.05
 
 
 def test_places_are_those_of_the_photo_as_it_was_sent(worker: Worker, hopper: bytes) -> None:
