@@ -27,7 +27,7 @@ from pifa_data.errors import ConfigError, PifaError
 from pifa_model import Aligner
 from pipelines.align.records import face_record
 from pipelines.checkpoints import load_aligner
-from pipelines.serve import work
+from pipelines.serve import connection, work
 from pipelines.serve.answers import Aligned, AlignQuery
 from pipelines.serve.guard import HEADERS
 from pipelines.serve.limits import Limits
@@ -322,6 +322,46 @@ def test_other_sites_are_kept_out(address: str, cold: Worker, hopper: bytes) -> 
     with web_server(cold, "0.0.0.0") as everywhere:
         reply = requests.get(f"{everywhere}/api/health", headers={"Host": "server.example"}, timeout=30)
         assert reply.status_code == 200
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_names_let_a_web_server_stand_in_front(cold: Worker, hopper: bytes, host: str) -> None:
+    with web_server(cold, host, ["face.example"]) as address:
+        for named in ("face.example", "FACE.example:443", "127.0.0.1"):
+            headers = {"Host": named, "Origin": "https://face.example"}
+            assert requests.post(f"{address}/api/align", data=hopper, headers=headers, timeout=30).status_code == 200
+        refused(requests.get(f"{address}/api/health", headers={"Host": "evil.example"}, timeout=30), 421)
+        for origin in ("https://evil.example", "https://face.example.evil.example", "null", "http://[::1"):
+            headers = {"Host": "face.example", "Origin": origin}
+            refused(requests.get(f"{address}/api/health", headers=headers, timeout=30), 403)
+    with pytest.raises(ConfigError, match="expected a host's name"):
+        run_serve("pifa68-small", name=["http://face.example"], say=print)
+
+
+def test_connections_that_say_nothing_are_closed(cold: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "SECONDS", 0.1)
+    with web_server(cold) as address:
+        for said in (b"", b"GET /api/health HTTP/1.1\r\nHost: loc"):
+            assert spoken(address, said) == b""
+        whole = b"GET /api/health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=30) as talking:
+            talking.sendall(whole)
+            assert talking.recv(4096).startswith(b"HTTP/1.1 200")
+            talking.sendall(b"GET")
+            while data := talking.recv(4096):
+                assert not data.startswith(b"HTTP")
+
+
+def test_connections_beyond_the_limit_are_closed_and_no_other(cold: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "CONNECTIONS", 3)
+    with web_server(cold) as address:
+        port = int(address.rpartition(":")[2])
+        silent = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(3)]
+        assert spoken(address, b"") == b""
+        silent[0].sendall(b"GET /api/health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert silent[0].recv(4096).startswith(b"HTTP/1.1 200")
+        for one in silent:
+            one.close()
 
 
 def test_eight_at_once_get_what_one_gets(address: str, hopper: bytes) -> None:
