@@ -18,13 +18,16 @@ from pifa_data.errors import CheckpointError
 from pifa_data.morphable import MorphableModel
 from pifa_model.checkpoint import Checkpoint
 from pifa_model.engine import TorchEngine
-from pifa_model.onnx_engine import FORMAT_VERSION, MAX_BYTES, OnnxEngine
+from pifa_model.onnx_engine import FORMAT_VERSION, MAX_BYTES, OnnxEngine, package
 from pifa_model.onnx_graph import Graph
 from pifa_model.onnx_landmarks import add_landmarks
 from pifa_model.onnx_network import add_network
 
 TOLERANCE = 0.05
 """Crop pixels that a landmark may differ by; a file that is further off is not written."""
+
+TIES = 0.01
+"""Share of the points whose visibility may be another: those that look neither to the viewer nor away."""
 
 FACES = 12
 """Faces that are drawn to check a file."""
@@ -57,12 +60,18 @@ def export(checkpoint: Checkpoint, path: Path, *, crops: np.ndarray | None = Non
         overwrite: replace an existing file.
 
     Raises:
-        CheckpointError: the file exists or can't be written; landmarks differ from PyTorch's by more than
-            ``TOLERANCE``; a network of more than ``MAX_BYTES``.
+        CheckpointError: the file is not called ``.onnx``, exists or can't be written; what it gives differs from
+            PyTorch's (``TOLERANCE``, ``TIES``); a network of more than ``MAX_BYTES``.
         ConfigError: onnx or onnxruntime is not installed.
     """
+    if path.suffix != ".onnx":
+        raise CheckpointError(
+            f"{path}: expected a name that ends in .onnx, by which such a file is known; give another"
+        )
     if path.exists() and not overwrite:
         raise CheckpointError(f"{path}: exists; give another name, or --overwrite to replace it")
+    for name in ("onnx", "onnxruntime"):
+        package(name, path)
     engine = TorchEngine(checkpoint)
     if crops is None:
         crops = drawn_faces(checkpoint.model, engine.header.input_size, FACES)
@@ -73,18 +82,17 @@ def export(checkpoint: Checkpoint, path: Path, *, crops: np.ndarray | None = Non
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         temporary.write_bytes(data)
-        largest = largest_difference(engine, OnnxEngine(temporary, checkpoint.model), crops)
-        if not largest < TOLERANCE:
-            raise CheckpointError(
-                f"{path}: not written: its landmarks differ from PyTorch's by up to {largest:.3g} crop pixels on "
-                f"{len(crops)} faces, expected less than {TOLERANCE}"
-            )
+        found = differences(engine, OnnxEngine(temporary, checkpoint.model), crops)
+        if fault := found.fault():
+            raise CheckpointError(f"{path}: not written: {fault}, on {len(crops)} faces")
         temporary.replace(path)
     except OSError as error:
-        raise CheckpointError(f"{path}: can't be written ({error})") from error
+        raise CheckpointError(f"{path}: can't be written ({error.strerror or error})") from error
+    except CheckpointError as error:  # about the file that nobody has heard of
+        raise CheckpointError(str(error).replace(str(temporary), str(path))) from error
     finally:
         temporary.unlink(missing_ok=True)
-    return Exported(path, len(data), len(crops), largest)
+    return Exported(path, len(data), len(crops), found.landmarks)
 
 
 def graph_of(engine: TorchEngine) -> bytes:
@@ -110,21 +118,57 @@ def graph_of(engine: TorchEngine) -> bytes:
     return bytes(graph.model("pifa", about).SerializeToString())
 
 
-def largest_difference(first: TorchEngine, second: OnnxEngine, crops: np.ndarray) -> float:
-    """Largest distance between two engines' landmarks of the same crops, as ``2d`` and as ``3d``, crop pixels.
+@dataclass(frozen=True)
+class Differences:
+    """How far the second engine's results of the same crops are from the first's.
 
-    Infinite where a number of the second is not one.
+    Attributes:
+        landmarks: largest distance of a landmark, crop pixels; infinite where a coordinate is no finite number.
+        visibility: share of the points whose visibility is another.
+        expected: largest difference of a face's expected error, as a part of that error; 0 where neither tells any.
     """
-    largest = 0.0
+
+    landmarks: float = 0.0
+    visibility: float = 0.0
+    expected: float = 0.0
+
+    def fault(self) -> str:
+        """Why such results are not the same; empty where they are."""
+        if not self.landmarks < TOLERANCE:
+            far = f"its landmarks differ from PyTorch's by up to {self.landmarks:.3g} crop pixels"
+            return f"{far}, expected less than {TOLERANCE}"
+        if not self.visibility <= TIES:
+            other = f"{100 * self.visibility:.3g} % of its points have another visibility than PyTorch's"
+            return f"{other}, expected at most {100 * TIES:g} %"
+        if not self.expected < TOLERANCE:
+            return f"the errors that it expects differ from PyTorch's by up to {100 * self.expected:.3g} %"
+        return ""
+
+
+def differences(first: TorchEngine, second: OnnxEngine, crops: np.ndarray) -> Differences:
+    """How far apart two engines are on the same crops, as ``2d`` and as ``3d``."""
+    worst = Differences()
     for kind in ("2d", "3d"):
         kinds = [kind] * len(crops)
+        wanted = first.align_crops(crops, kinds)
         try:
-            found = second.align_crops(crops, kinds).landmarks
+            found = second.align_crops(crops, kinds)
         except CheckpointError:
-            return float("inf")
-        distances = np.linalg.norm(found - first.align_crops(crops, kinds).landmarks, axis=-1)
-        largest = max(largest, float(distances.max(initial=0)))
-    return largest
+            return Differences(landmarks=float("inf"))
+        # Where both are NaN the network has no such estimate.
+        none = np.isnan(wanted.expected) & np.isnan(found.expected)
+        apart = np.where(none, 0, np.abs(found.expected / wanted.expected - 1))
+        worst = Differences(
+            max(worst.landmarks, _largest(np.linalg.norm(found.landmarks - wanted.landmarks, axis=-1))),
+            max(worst.visibility, _largest((found.visibility != wanted.visibility).mean())),
+            max(worst.expected, _largest(apart)),
+        )
+    return worst
+
+
+def _largest(values: np.ndarray) -> float:
+    """Infinite where one is no finite number, which no comparison would tell."""
+    return float(np.max(values, initial=0)) if np.isfinite(values).all() else float("inf")
 
 
 def drawn_faces(model: MorphableModel, size: int, count: int, seed: int = 0) -> np.ndarray:

@@ -145,7 +145,7 @@ def _read(path: Path) -> bytes:
 
 
 def _checked_header(data: bytes, path: Path) -> Header:
-    onnx = _package("onnx", path)
+    onnx = package("onnx", path)
     try:
         model = onnx.load_model_from_string(data)
     except Exception as error:  # protobuf's, of several kinds
@@ -184,7 +184,7 @@ def _check_graph(model: Any, path: Path) -> None:
 
 
 def _session(data: bytes, path: Path, threads: int | None) -> Any:
-    runtime = _package("onnxruntime", path)
+    runtime = package("onnxruntime", path)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 4  # what matters comes as an error
@@ -194,7 +194,8 @@ def _session(data: bytes, path: Path, threads: int | None) -> Any:
         raise CheckpointError(f"{path}: ONNX Runtime can't load it ({_shown(error)})") from error
 
 
-def _package(name: str, path: Path) -> Any:
+def package(name: str, path: Path) -> Any:
+    """The module; raises ``ConfigError`` where it is not installed."""
     try:
         return importlib.import_module(name)
     except ImportError as error:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pifa_data.errors import ConfigError
+from pifa_data.errors import CheckpointError, ConfigError
 
 OPSET, IR_VERSION = 18, 9
 """The oldest that have ScatterElements with a minimum and Col2Im, so that older runtimes read the file too."""
@@ -46,10 +46,11 @@ class Graph:
     def constant(self, values: Any, dtype: type = np.float32) -> str:
         """The name of an array; equal arrays have one."""
         array: np.ndarray = np.ascontiguousarray(values, dtype=dtype)
+        array = array.reshape(np.shape(values))  # which gave a number a dimension
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
             name = f"c{len(self._constants)}"
-            self._constants[key] = self._onnx.numpy_helper.from_array(array.reshape(np.shape(values)), name)
+            self._constants[key] = self._onnx.numpy_helper.from_array(array, name)
         return str(self._constants[key].name)
 
     def integers(self, *values: int) -> str:
@@ -84,13 +85,21 @@ class Graph:
         return self.add("Expand", self.constant(value), self.add("Concat", batch, rest, axis=0))
 
     def model(self, name: str, metadata: dict[str, str]) -> Any:
-        """The graph as an ``onnx.ModelProto``, its types and shapes checked."""
+        """The graph as an ``onnx.ModelProto``, its types and shapes checked.
+
+        Raises:
+            CheckpointError: they do not fit each other: the program is at fault.
+        """
         helper = self._onnx.helper
         graph = helper.make_graph(self._nodes, name, self._inputs, self._outputs, list(self._constants.values()))
         opset = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(graph, producer_name="pifa", opset_imports=opset, ir_version=IR_VERSION)
         helper.set_model_props(model, metadata)
-        self._onnx.checker.check_model(model, full_check=True)
+        try:
+            self._onnx.checker.check_model(model, full_check=True)
+        except Exception as error:  # of several kinds, which have no base of their own
+            reason = " ".join(str(error).split())[:300]
+            raise CheckpointError(f"the network makes no valid ONNX graph ({reason}); use --runtime torch") from error
         return model
 
     def _described(self, name: str, dtype: type, shape: Shape) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import uvicorn
@@ -14,10 +14,10 @@ from pipelines.serve.work import Worker
 
 
 @contextmanager
-def web_server(worker: Worker, host: str = "127.0.0.1") -> Iterator[str]:
+def web_server(worker: Worker, host: str = "127.0.0.1", names: Sequence[str] = ()) -> Iterator[str]:
     """Its address, without a slash at the end."""
     listening = listen(host, 0)
-    server = uvicorn.Server(configured(worker, host))
+    server = uvicorn.Server(configured(worker, host, names))
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     try:

@@ -11,6 +11,7 @@ import rich_click as click
 @click.argument("checkpoint")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at; others let others in.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
+@click.option("--name", multiple=True, metavar="HOST", help="Name it is reached by, for a web server in front; repeat.")
 @click.option("--detector", metavar="NAME", help="haar (default), or the .onnx file of a YuNet face detector.")
 @click.option("--morphable", help="Morphable model, if it is not found by its fingerprint.")
 @click.option("--registry", help="Registry of a zoo name.")

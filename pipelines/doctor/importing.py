@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import queue
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from pipelines.doctor.rows import one_line
 
 CHILD = Path(__file__).with_name("importing_child.py")
 SECONDS = 300.0
-"""Until an import is given up. Lightning alone takes 5 to 10 s; a network disk that sleeps takes longer."""
+"""Until one import is given up. Lightning alone takes 5 to 10 s; a network disk that sleeps takes longer."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +54,25 @@ def _import(modules: Sequence[str], seconds: float) -> tuple[dict[str, str], str
     """What a process tells of its imports, in their order, and how it ended."""
     # -P: no file of the working folder is taken for a package.
     command = [sys.executable, "-P", str(CHILD), *modules]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=seconds, stdin=subprocess.DEVNULL, check=False)
-        output, end = done.stdout, _ending(done.returncode)
-    except subprocess.TimeoutExpired as error:
-        output, end = error.stdout or b"", f"the import did not end within {seconds:g} s"
+    nothing = subprocess.DEVNULL
     told: dict[str, str] = {}
-    for line in output.splitlines():
-        told.update(json.loads(line))
-    return told, end
+    with subprocess.Popen(command, stdin=nothing, stdout=subprocess.PIPE, stderr=nothing) as process:
+        lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        threading.Thread(target=_pass_on, args=(process.stdout, lines), daemon=True).start()
+        try:
+            while line := lines.get(timeout=seconds):  # of each import anew
+                told.update(json.loads(line))
+        except queue.Empty:
+            process.kill()
+            return told, f"the import did not end within {seconds:g} s"
+    return told, _ending(process.returncode)
+
+
+def _pass_on(output: IO[bytes], lines: queue.SimpleQueue[bytes]) -> None:
+    """Lines as they come, then an empty one."""
+    for line in output:
+        lines.put(line)
+    lines.put(b"")
 
 
 def _ending(status: int) -> str:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from pipelines.doctor.rows import Row, looked, one_line, size_text
 
+KEPT = ("zoo", "morphable", "downloads", "exported")
+"""Folders of the cache."""
+
 LITTLE = 1e9
 """Bytes free on a disk below which it is worth a look: a store of 25,000 crops."""
 
@@ -35,11 +38,13 @@ def cache_rows() -> list[Row]:
     folder = cache_folder()
     named = "PIFA_HOME" if os.environ.get("PIFA_HOME") else "caches"
     row = _folder_row(named, folder, "set PIFA_HOME to a folder that you may write to")
-    parts = {name: _size_of(folder / name) for name in ("zoo", "morphable", "downloads") if (folder / name).is_dir()}
+    parts = {name: _size_of(folder / name) for name in KEPT if (folder / name).is_dir()}
     if not parts:
         return [row]
     kept = ", ".join(f"{name} {size_text(size)}" for name, size in parts.items())
-    return [row, Row("kept there", f"{kept}; `pifa zoo prune` removes old checkpoints", details={"bytes": parts})]
+    more = "; `exported` may be deleted, and is made again" if "exported" in parts else ""
+    value = f"{kept}; `pifa zoo prune` removes old checkpoints{more}"
+    return [row, Row("kept there", value, details={"bytes": parts})]
 
 
 def temporary_rows() -> list[Row]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Annotated, Any, TypeVar
 
 from fastapi import FastAPI, Query, Request, Response
 
+from pifa_data.image_header import KNOWN
 from pifa_data.version import VERSION
 from pipelines.serve.answers import Aligned, AlignQuery, Health, MeshQuery, Served
 from pipelines.serve.guard import Guard
@@ -31,19 +32,20 @@ MESHES = {"ply": "application/octet-stream", "obj": "text/plain; charset=us-asci
 _PHOTOS = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff", "application/octet-stream")
 _PHOTO: dict[str, Any] = {
     "required": True,
-    "description": "The bytes of the photo's file, as they are: JPEG, PNG, WebP, BMP, TIFF and what else OpenCV reads.",
+    "description": f"The bytes of the photo's file, as they are: {', '.join(KNOWN)}.",
     "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in _PHOTOS},
 }
 _ANY = (403, 421)
 """What every address may reply."""
 
 
-def make_app(worker: Worker, *, local: bool = True) -> FastAPI:
+def make_app(worker: Worker, *, local: bool = True, names: Sequence[str] = ()) -> FastAPI:
     """The application.
 
     Args:
         worker: does the work.
         local: it listens to this machine alone, so other names in the Host header are refused.
+        names: that are taken besides.
     """
     queue = Queue(worker.limits)
 
@@ -64,7 +66,7 @@ def make_app(worker: Worker, *, local: bool = True) -> FastAPI:
         lifespan=lifespan,
     )
     answer_problems(app)
-    app.add_middleware(Guard, local=local)
+    app.add_middleware(Guard, local=local, names=names)
     _add_pages(app)
     served = worker.served()
 

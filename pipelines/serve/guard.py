@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -42,9 +43,16 @@ class Guard:
     Host has to be this machine's. And it could send photos to be worked on: so an Origin has to be the Host.
     """
 
-    def __init__(self, app: ASGIApp, local: bool) -> None:
-        """Guard an application that listens to this machine alone (``local``), or to others too."""
+    def __init__(self, app: ASGIApp, local: bool, names: Sequence[str] = ()) -> None:
+        """Guard an application.
+
+        Args:
+            local: it listens to this machine alone.
+            names: the only other hosts' names that requests may come for, wherever it listens; pages of theirs are
+                its own, so that a web server may stand in front. Without any a server for others takes every name.
+        """
         self.app, self.local = app, local
+        self.names = {name.lower() for name in names}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -81,9 +89,13 @@ class Guard:
             named = urlsplit(f"//{host}").hostname or ""
         except ValueError:
             return 421
-        if self.local and not is_loopback(named):
+        if (self.local or self.names) and not is_loopback(named) and named not in self.names:
             return 421
         origin = headers.get("origin")
-        if origin is not None and origin.partition("://")[2].lower() != host.lower():
-            return 403
-        return None
+        if origin is None or origin.partition("://")[2].lower() == host.lower():
+            return None
+        try:
+            known = urlsplit(origin).hostname in self.names
+        except ValueError:
+            known = False
+        return None if known else 403

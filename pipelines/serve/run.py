@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from pipelines.serve.work import Worker
 
 PORT = 8000
-
-CONNECTIONS = 200
-"""Open at once; more are refused. A page opens six."""
 
 
 def check_installed() -> None:
@@ -39,6 +37,7 @@ def run_serve(
     registry: str | None = None,
     device: str = "auto",
     runtime: str = "torch",
+    name: Sequence[str] = (),
     max_bytes: int | None = None,
     max_pixels: int | None = None,
     timeout: float | None = None,
@@ -53,6 +52,7 @@ def run_serve(
         host, port: where to listen; port 0 is any that is free.
         detector: see ``open_detector``; None is ``haar``.
         morphable, registry, device, runtime: see ``load_aligner``.
+        name: hosts' names that requests may use, besides this machine's own; see ``Guard``.
         max_bytes, max_pixels, timeout, concurrency, waiting: see ``Limits``; None are its defaults.
         say: takes the lines for the user: the address, and a warning.
 
@@ -60,10 +60,10 @@ def run_serve(
         PifaError, ZooError: packages are missing; the checkpoint or the detector can't be used; the port is taken.
     """
     check_installed()
+    check_names(name)
     import uvicorn
 
     from pifa_data.detection import open_detector
-    from pipelines.align.run import AlignOptions, least_score
     from pipelines.checkpoints import load_aligner
     from pipelines.serve.guard import is_loopback
     from pipelines.serve.limits import Limits
@@ -76,14 +76,12 @@ def run_serve(
         finder = open_detector(detector or "haar")
         aligner, file = load_aligner(checkpoint, morphable=morphable, registry=registry, device=device, runtime=runtime)
         # A run's or a file's name, without the way there.
-        worker = Worker(
-            aligner, finder, limits, Path(checkpoint).name or file.name, least_score(aligner, AlignOptions())
-        )
+        worker = Worker(aligner, finder, limits, Path(checkpoint).name or file.name, aligner.least_score)
         if not is_loopback(host):
             say(f"warning: {host} is no address of this machine alone; whoever reaches it can use this server")
-        name = f"[{host}]" if ":" in host else host
-        say(f"http://{name}:{listening.getsockname()[1]}/ serves {worker.checkpoint}; Ctrl+C stops it")
-        uvicorn.Server(configured(worker, host)).run([listening])
+        shown = f"[{host}]" if ":" in host else host
+        say(f"http://{shown}:{listening.getsockname()[1]}/ serves {worker.checkpoint}; Ctrl+C stops it")
+        uvicorn.Server(configured(worker, host, name)).run([listening])
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -100,22 +98,31 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def configured(worker: Worker, host: str) -> uvicorn.Config:
+def check_names(names: Sequence[str]) -> None:
+    """Raises ``ConfigError`` for one that is no host's name alone."""
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z0-9.-]{1,253}|[0-9A-Fa-f:]{2,45}", name):
+            raise ConfigError(
+                f"--name {name[:80]!r}: expected a host's name, as face.example, without http:// and port"
+            )
+
+
+def configured(worker: Worker, host: str, names: Sequence[str] = ()) -> uvicorn.Config:
     """The web server's settings."""
     import uvicorn
 
     from pipelines.serve.app import make_app
+    from pipelines.serve.connection import Connection
     from pipelines.serve.guard import is_loopback
 
     return uvicorn.Config(
-        make_app(worker, local=is_loopback(host)),
-        http="h11",
+        make_app(worker, local=is_loopback(host), names=names),
+        http=Connection,
         ws="none",
         log_level="warning",
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=CONNECTIONS,
         timeout_keep_alive=10,
         timeout_graceful_shutdown=5,
     )

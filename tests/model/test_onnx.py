@@ -18,7 +18,7 @@ from pifa_model import export as export_module
 from pifa_model.checkpoint import Checkpoint, Header, MorphableReference
 from pifa_model.config import Config, LossConfig, NetworkConfig, VisualizationConfig
 from pifa_model.engine import TorchEngine
-from pifa_model.export import drawn_faces, export, graph_of, largest_difference
+from pifa_model.export import differences, drawn_faces, export, graph_of
 from pifa_model.network import Network
 from pifa_model.onnx_engine import OnnxEngine
 from pifa_model.onnx_graph import Graph
@@ -76,6 +76,8 @@ def exported(model: MorphableModel, tmp_path_factory: pytest.TempPathFactory) ->
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "as small": {},
+    # Here a number 1 and an array of one 1 are constants of one graph.
+    "two blocks": {"filters": ((4, 4), (6, 5)), "kernels": (3, 3)},
     "as compact": {"stride": 2, "kernels": (5, 3, 3)},
     "depthwise": {"trunk": "depthwise"},
     "residual": {"trunk": "residual", "stride": 2},
@@ -112,14 +114,14 @@ def test_every_variant_gives_what_pytorch_gives(
     # Of any number of faces, and of each as alone.
     alone = other.align_crops(crops[1:2], kinds[1:2])
     np.testing.assert_allclose(alone.landmarks[:, 0], ours.landmarks[:, 1], atol=1e-3)
-    assert other.align_crops(crops[:0]).landmarks.shape == (4, 0, 68, 2)
+    assert other.align_crops(crops[:0]).landmarks.shape == (len(theirs.params), 0, 68, 2)
 
 
 def test_landmarks_without_a_contour(model: MorphableModel, crops: np.ndarray, tmp_path: Path) -> None:
     still = replace(model, contours={})
     engine = TorchEngine(checkpoint(still))
     (tmp_path / "x.onnx").write_bytes(graph_of(engine))
-    assert largest_difference(engine, OnnxEngine(tmp_path / "x.onnx", still, 1), crops) < 1e-3
+    assert differences(engine, OnnxEngine(tmp_path / "x.onnx", still, 1), crops).landmarks < 1e-3
 
 
 def test_the_marching_of_each_face_is_its_own(exported: Path, model: MorphableModel, crops: np.ndarray) -> None:
@@ -177,6 +179,71 @@ def test_a_file_is_checked_before_it_is_written(
     assert [p.name for p in tmp_path.iterdir()] == ["x.onnx"]
     with pytest.raises(CheckpointError, match="can't be written"):
         export(checkpoint(model), tmp_path / "nowhere" / "x.onnx")
+    with pytest.raises(CheckpointError, match=r"x\.bin: expected a name that ends in \.onnx"):
+        export(checkpoint(model), tmp_path / "x.bin")
+
+
+class Changed:
+    """An engine whose results are others."""
+
+    def __init__(self, engine: TorchEngine, **changes: Callable[[np.ndarray], np.ndarray]) -> None:
+        self.engine, self.changes = engine, changes
+
+    def align_crops(self, crops: np.ndarray, kinds: Any = None) -> Any:
+        found = self.engine.align_crops(crops, kinds)
+        return replace(found, **{name: change(getattr(found, name)) for name, change in self.changes.items()})
+
+
+def _one_nan(landmarks: np.ndarray) -> np.ndarray:
+    landmarks = landmarks.copy()
+    landmarks[0, 0, 0, 0] = np.nan
+    return landmarks
+
+
+def _one_other(visibility: np.ndarray) -> np.ndarray:
+    visibility = visibility.copy()
+    visibility[0, 0] ^= True
+    return visibility
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({}, ""),
+        ({"landmarks": _one_nan}, "landmarks differ from PyTorch's by up to inf"),
+        ({"landmarks": lambda found: found + 0.06}, "landmarks differ"),
+        ({"visibility": _one_other}, ""),  # a tie
+        ({"visibility": np.logical_not}, "100 % of its points have another visibility"),
+        ({"expected": lambda found: found * 1.2}, "errors that it expects differ from PyTorch's by up to 20 %"),
+        ({"expected": lambda found: found * np.nan}, "errors that it expects differ"),
+    ],
+)
+def test_results_that_are_not_pytorchs_are_told(
+    model: MorphableModel, crops: np.ndarray, changes: dict[str, Any], fault: str
+) -> None:
+    engine = TorchEngine(checkpoint(model, uncertainty=True))
+    found = differences(engine, Changed(engine, **changes), crops).fault()  # type: ignore[arg-type]
+    assert fault in found
+    assert bool(fault) == bool(found)
+
+
+def test_errors_name_the_file_that_was_asked_for(
+    model: MorphableModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_module, "graph_of", lambda engine: b"no graph")
+    with pytest.raises(CheckpointError) as caught:
+        export(checkpoint(model), tmp_path / "x.onnx")
+    assert str(caught.value).startswith(f"{tmp_path / 'x.onnx'}: ")
+    assert ".partial" not in str(caught.value)
+
+
+def test_a_graph_that_does_not_fit_is_told_in_one_line() -> None:
+    graph = Graph()
+    value = graph.input("x", np.float32, (2, 3))
+    graph.output(graph.add("MatMul", value, value), "y", np.float32, (2, 3))
+    with pytest.raises(CheckpointError, match="no valid ONNX graph") as caught:
+        graph.model("wrong", {})
+    assert "\n" not in str(caught.value)
 
 
 def test_drawn_faces_show_faces(model: MorphableModel) -> None:

@@ -78,6 +78,11 @@ def test_little_space_is_worth_a_look(tmp_path: Path, monkeypatch: pytest.Monkey
     row, kept = cache_rows()
     assert (row.state, row.details["free_bytes"]) == ("warning", 5 * 10**8)
     assert kept.details["bytes"] == {"zoo": 2_000_000}
+    (tmp_path / "exported").mkdir()
+    (tmp_path / "exported" / "x.onnx").write_bytes(bytes(3_000))
+    _, kept = cache_rows()
+    assert kept.details["bytes"]["exported"] == 3_000
+    assert "`exported` may be deleted" in kept.value
 
 
 def test_the_registry_is_read_where_it_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,6 +132,12 @@ def test_an_import_that_never_ends_is_given_up(site: Site) -> None:
     assert broken_imports(["sleeps"], 0.5) == {"sleeps": Failure("the import did not end within 0.5 s", fatal=True)}
 
 
+def test_the_time_is_each_imports_own(site: Site) -> None:
+    names = [f"slow{i}" for i in range(5)]
+    site.add("a", "1", **dict.fromkeys(names, "import time; time.sleep(0.6)"))
+    assert broken_imports(names, 3) == {}
+
+
 def test_nothing_is_imported_here_that_ends_a_process(site: Site) -> None:
     site.add("pifa", "1.0", "kills")
     site.add("kills", "1", kills="import os, signal; os.kill(os.getpid(), signal.SIGILL)")

@@ -22,11 +22,12 @@ import requests
 from matplotlib.cbook import get_sample_data
 from web_server import web_server
 
-from pifa_data.detection import open_detector
+from pifa_data.detection import Detection, open_detector
 from pifa_data.errors import ConfigError, PifaError
 from pifa_model import Aligner
 from pipelines.align.records import face_record
 from pipelines.checkpoints import load_aligner
+from pipelines.serve import connection, work
 from pipelines.serve.answers import Aligned, AlignQuery
 from pipelines.serve.guard import HEADERS
 from pipelines.serve.limits import Limits
@@ -167,6 +168,57 @@ def test_a_face_that_scores_too_low_is_none(worker: Worker, hopper: bytes) -> No
     assert len(strict.align(hopper, AlignQuery(box=[BOX])).faces) == 1  # whoever gives a box knows
 
 
+class Fixed:
+    """A detector that sees in every photo what it was told."""
+
+    name = "fixed"
+
+    def __init__(self, *boxes: tuple[float, ...]) -> None:
+        self.faces = [Detection(np.array(box, float), np.array(box, float), 1.0) for box in boxes]
+
+    def __call__(self, image: np.ndarray) -> list[Detection]:
+        return self.faces
+
+
+def test_false_alarms_and_doubles_take_no_faces_place(worker: Worker, hopper: bytes) -> None:
+    here, almost, nothing = (58.0, 52.0, 128.0, 117.0), (60.0, 54.0, 129.0, 118.0), (2.0, 110.0, 40.0, 150.0)
+    [true] = replace(worker, detector=Fixed(here)).align(hopper, AlignQuery()).faces
+    both = replace(worker, detector=Fixed(nothing, here))
+    surest, other = both.align(hopper, AlignQuery()).faces
+    assert surest.score == pytest.approx(true.score, abs=0.01)
+    assert surest.score > other.score + 0.05
+    cut = both.align(hopper, AlignQuery(faces=1))
+    assert (cut.faces, cut.found) == ([surest], 2)
+    strict = replace(worker, detector=Fixed(nothing, here, almost), least=(true.score + other.score) / 2)
+    cut = strict.align(hopper, AlignQuery(faces=1))
+    assert (len(cut.faces), cut.found) == (1, 1)
+    assert cut.faces[0].score > true.score - 0.01
+
+
+def test_a_large_face_is_coloured_from_a_smaller_copy(
+    worker: Worker, hopper: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[tuple[int, ...]] = []
+    real = work.vertex_colours
+
+    def colours(mesh: Any, pixels: np.ndarray, model: Any) -> np.ndarray:
+        sizes.append(pixels.shape)
+        return real(mesh, pixels, model)
+
+    monkeypatch.setattr(work, "vertex_colours", colours)
+    whole = worker.mesh(hopper, BOX, "obj")
+    monkeypatch.setattr(work, "COLOURED", 60)
+    small = worker.mesh(hopper, BOX, "obj")
+    assert max(sizes[0][:2]) > 80
+    assert max(sizes[1][:2]) == 60
+    rows = [
+        np.array([line.split()[1:] for line in text.decode().splitlines() if line.startswith("v ")], float)
+        for text in (whole, small)
+    ]
+    assert np.array_equal(rows[0][:, :3], rows[1][:, :3])
+    assert 0 < np.abs(rows[0][:, 3:] - rows[1][:, 3:]).mean() < 0.05
+
+
 def test_places_are_those_of_the_photo_as_it_was_sent(worker: Worker, hopper: bytes) -> None:
     """One that is decoded at half its size."""
     image = cv2.resize(cv2.imdecode(np.frombuffer(hopper, np.uint8), cv2.IMREAD_COLOR), None, fx=3, fy=3)
@@ -270,6 +322,46 @@ def test_other_sites_are_kept_out(address: str, cold: Worker, hopper: bytes) -> 
     with web_server(cold, "0.0.0.0") as everywhere:
         reply = requests.get(f"{everywhere}/api/health", headers={"Host": "server.example"}, timeout=30)
         assert reply.status_code == 200
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_names_let_a_web_server_stand_in_front(cold: Worker, hopper: bytes, host: str) -> None:
+    with web_server(cold, host, ["face.example"]) as address:
+        for named in ("face.example", "FACE.example:443", "127.0.0.1"):
+            headers = {"Host": named, "Origin": "https://face.example"}
+            assert requests.post(f"{address}/api/align", data=hopper, headers=headers, timeout=30).status_code == 200
+        refused(requests.get(f"{address}/api/health", headers={"Host": "evil.example"}, timeout=30), 421)
+        for origin in ("https://evil.example", "https://face.example.evil.example", "null", "http://[::1"):
+            headers = {"Host": "face.example", "Origin": origin}
+            refused(requests.get(f"{address}/api/health", headers=headers, timeout=30), 403)
+    with pytest.raises(ConfigError, match="expected a host's name"):
+        run_serve("pifa68-small", name=["http://face.example"], say=print)
+
+
+def test_connections_that_say_nothing_are_closed(cold: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "SECONDS", 0.1)
+    with web_server(cold) as address:
+        for said in (b"", b"GET /api/health HTTP/1.1\r\nHost: loc"):
+            assert spoken(address, said) == b""
+        whole = b"GET /api/health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=30) as talking:
+            talking.sendall(whole)
+            assert talking.recv(4096).startswith(b"HTTP/1.1 200")
+            talking.sendall(b"GET")
+            while data := talking.recv(4096):
+                assert not data.startswith(b"HTTP")
+
+
+def test_connections_beyond_the_limit_are_closed_and_no_other(cold: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "CONNECTIONS", 3)
+    with web_server(cold) as address:
+        port = int(address.rpartition(":")[2])
+        silent = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(3)]
+        assert spoken(address, b"") == b""
+        silent[0].sendall(b"GET /api/health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert silent[0].recv(4096).startswith(b"HTTP/1.1 200")
+        for one in silent:
+            one.close()
 
 
 def test_eight_at_once_get_what_one_gets(address: str, hopper: bytes) -> None:
