@@ -7,6 +7,8 @@ ones are aligned with what was published. Everything lies in one folder, and ``d
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -44,6 +46,9 @@ HELD_OUT = 0.15
 
 SETTINGS = ("optimizer.learning_rate=2e-3", "optimizer.warmup_steps=40", f"training.batch_size={BATCH}")
 
+SHEET = 24
+"""Rendered faces that the page shows; no more are kept in memory."""
+
 NAME = "demo68"
 MARKER = "demo.json"
 PAGE = "demo.html"
@@ -58,7 +63,9 @@ class Demo:
     Attributes:
         commands: what a user types for each stage.
         seconds: how long each took.
-        rendered: the faces trained and measured on; ``fresh`` those of the end.
+        rendered: some of the faces trained and measured on; ``fresh`` those of the end, by the names of their files.
+        people: how many people the faces are of, ``PICTURES`` each.
+        version: of the published checkpoint.
     """
 
     out: Path
@@ -67,7 +74,9 @@ class Demo:
     commands: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     rendered: list[RenderedFace] = field(default_factory=list)
-    fresh: list[RenderedFace] = field(default_factory=list)
+    fresh: dict[str, RenderedFace] = field(default_factory=dict)
+    people: int = 0
+    version: str = ""
     prepared: PrepSummary | None = None
     trained: TrainSummary | None = None
     evaluation: Evaluation | None = None
@@ -79,9 +88,10 @@ class Demo:
         return self.out / "registry"
 
     @contextmanager
-    def stage(self, name: str, command: str) -> Iterator[None]:
-        """Note the command and the time of a stage."""
-        self.commands[name] = command
+    def stage(self, name: str, *command: object, into: Path | None = None) -> Iterator[None]:
+        """Note the command, as a shell takes it, whose output goes ``into`` a file, and the time of a stage."""
+        typed = shlex.join(["pifa", *map(str, command)])
+        self.commands[name] = typed if into is None else f"{typed} > {shlex.quote(str(into))}"
         start = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - start
@@ -105,7 +115,8 @@ def run_demo(out: Path, *, faces: int = FACES, steps: int = STEPS, say: Callable
     from pipelines.demo_page import write_demo_page
 
     _take(out)
-    demo = Demo(out, faces, steps)
+    demo = Demo(out, faces, steps, people=-(-faces // PICTURES))
+    demo.version = _next_version(demo.registry)
     _render(demo, say)
     _prepare(demo, say)
     _train(demo, say)
@@ -135,14 +146,24 @@ def _take(out: Path) -> None:
     (out / MARKER).write_text(json.dumps({"made_by": f"pifa demo, pifa {VERSION}"}), encoding="utf-8")
 
 
+def _next_version(registry: Path) -> str:
+    """One that no earlier demo's checkpoint has: none is published twice, and each stays."""
+    names = [path.name for path in registry.glob(f"{NAME}/*")]
+    minors = [int(found[1]) for name in names if (found := re.fullmatch(r"\d+\.(\d{1,9})\.\d+.*", name))]
+    return f"0.{max(minors, default=0) + 1}.0"
+
+
 def _render(demo: Demo, say: Callable[[str], None]) -> None:
-    people = -(-demo.faces // PICTURES)
+    people = demo.people
     say(f"1/7  rendering {people * PICTURES} faces of {people} people into {demo.out / 'faces'}")
-    with demo.stage("render", f"pifa inspect coco-json:{demo.out / 'faces'}"):
+    with demo.stage("render", "inspect", f"coco-json:{demo.out / 'faces'}"):
         renderer = FaceRenderer(load_builtin())
         with _one_thread(), progress("rendering", people * PICTURES + FRESH, "faces") as advance:
             given: dict[str, Any] = {"seed": 0, "advance": advance}
-            demo.rendered = write_source(demo.out / "faces", renderer, people=range(people), pictures=PICTURES, **given)
+            made = write_source(
+                demo.out / "faces", renderer, people=range(people), pictures=PICTURES, keep=SHEET, **given
+            )
+            demo.rendered = list(made.values())
             strangers = range(people, people + FRESH)
             demo.fresh = write_source(demo.out / "fresh", renderer, people=strangers, pictures=1, **given)
 
@@ -162,7 +183,7 @@ def _one_thread() -> Iterator[None]:
 def _prepare(demo: Demo, say: Callable[[str], None]) -> None:
     source, store = f"coco-json:{demo.out / 'faces'}", demo.out / "store.zarr"
     say(f"2/7  preparing them into {store}")
-    with demo.stage("prep", f"pifa prep {source} --store {store} --copies {COPIES}"):
+    with demo.stage("prep", "prep", source, "--store", store, "--copies", COPIES):
         config = PrepConfig(copies=COPIES)
         demo.prepared = run_prep([source], store, morphable=BUILTIN, config=config, overwrite=True)
     say(f"     {demo.prepared.crops} crops, mean fit error {demo.prepared.fit_nme_mean:.2f} %")
@@ -171,15 +192,14 @@ def _prepare(demo: Demo, say: Callable[[str], None]) -> None:
 def _train(demo: Demo, say: Callable[[str], None]) -> None:
     assert demo.prepared is not None  # for the type checker
     store, run = demo.out / "store.zarr", demo.out / "run"
-    people = len(demo.rendered) // PICTURES
+    people = demo.people
     # Whole people are held out, as `split_subjects` counts them.
     kept = (people - max(1, round(HELD_OUT * people))) / people
     epochs = round(demo.steps * BATCH / (demo.prepared.crops * kept), 4)
     settings = (*SETTINGS, f"training.round_steps={-(-demo.steps // 6)}", f"training.val_fraction={HELD_OUT}")
     say(f"3/7  training {demo.steps} steps into {run}")
-    shown = " ".join(f"--set {setting}" for setting in settings)
-    command = f"pifa train {store} --out {run} --preset small --epochs {epochs} {shown}"
-    with demo.stage("train", command):
+    sets = [part for setting in settings for part in ("--set", setting)]
+    with demo.stage("train", "train", store, "--out", run, "--preset", "small", "--epochs", epochs, *sets):
         config = load_config("small", (*settings, f"training.epochs={epochs}"))
         demo.trained = run_training(store, run, config, overwrite=True)
 
@@ -187,8 +207,8 @@ def _train(demo: Demo, say: Callable[[str], None]) -> None:
 def _measure(demo: Demo, say: Callable[[str], None]) -> None:
     say("4/7  measuring on people it has not seen")
     run, source = demo.out / "run", f"coco-json:{demo.out / 'faces'}"
-    command = f"pifa eval {run} {source} --boxes jittered --subset val --json > {demo.out / 'eval.json'}"
-    with demo.stage("eval", command):
+    command = ("eval", run, source, "--boxes", "jittered", "--subset", "val", "--json")
+    with demo.stage("eval", *command, into=demo.out / "eval.json"):
         demo.evaluation = evaluate(str(run), source, boxes="jittered", subset="val")
         values = demo.evaluation.values
         (demo.out / "eval.json").write_text(json.dumps(values, indent=2), encoding="utf-8")
@@ -198,11 +218,10 @@ def _measure(demo: Demo, say: Callable[[str], None]) -> None:
 
 def _publish(demo: Demo, say: Callable[[str], None]) -> None:
     metrics, run = demo.out / "eval.json", demo.out / "run"
-    # A version is never published twice: earlier demos' stay.
-    version = f"0.{sum(1 for _ in demo.registry.glob(f'{NAME}/*.*.*')) + 1}.0"
+    version = demo.version
     say(f"5/7  publishing {NAME}@{version} to {demo.registry}")
-    command = f"pifa zoo publish {run} --name {NAME} --version {version} --registry {demo.registry} --metric {metrics}"
-    with demo.stage("publish", command):
+    command = ("--name", NAME, "--version", version, "--registry", demo.registry, "--metric", metrics)
+    with demo.stage("publish", "zoo", "publish", run, *command):
         given: dict[str, Any] = {"name": NAME, "version": version, "registry": str(demo.registry)}
         demo.entry = run_publish(str(run), metrics=(metrics,), **given)
 
@@ -213,8 +232,8 @@ def _align(demo: Demo, say: Callable[[str], None]) -> None:
     out, overlay = demo.out / "aligned.jsonl", demo.out / "overlay"
     say(f"6/7  aligning {FRESH} fresh faces with {name} from the registry into {out}")
     images, source = fresh / "images", f"coco-json:{fresh}"
-    command = f"pifa align {name} {images} --registry {demo.registry} --boxes {source} --out {out} --overlay {overlay}"
-    with demo.stage("align", command):
+    command = ("--registry", demo.registry, "--boxes", source, "--out", out, "--overlay", overlay)
+    with demo.stage("align", "align", name, images, *command):
         options = AlignOptions(boxes=source, pictures=PictureOptions(overlay=overlay))
         run_align(name, [images], options, out=out, registry=str(demo.registry))
         demo.aligned = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from pifa_data.images import crop_image
 from pifa_data.morphable import load_builtin
 from pifa_data.rendering import RenderedFace
 from pipelines.align.records import Record, is_face
-from pipelines.demo import FRESH, NAME, PICTURES, Demo
+from pipelines.demo import FRESH, NAME, PICTURES, SHEET, Demo
 from pipelines.demo_photo import PRETRAINED, AlignedPhoto, align_photo
 from pipelines.fit_tiles import Drawing, draw_fit
 from pipelines.pages import picture_address, write_page
@@ -26,8 +27,8 @@ from pipelines.report_tables import rows_of
 from zoo.entry import WEIGHTS
 from zoo.errors import ZooError
 
-SHEET, COLUMNS, SIDE = 24, 8, 150
-"""Faces on the sheet, in so many columns, and pixels of each."""
+COLUMNS, SIDE = 8, 150
+"""Of the sheet, and pixels of each face on it."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +76,14 @@ def write_demo_page(demo: Demo, path: Path) -> None:
         pictures=PICTURES,
         wanted=FRESH,
         tile=TILE,
+        quote=shlex.quote,
     )
 
 
 def draw_sheet(faces: list[RenderedFace]) -> np.ndarray:
     """Rendered faces with their labels: visible ones green, hidden ones red."""
     tiles = []
-    # Steps that are no multiple of the pictures a person, so that people and poses vary.
-    step = max(1, len(faces) // SHEET)
-    for face in faces[::step][:SHEET]:
+    for face in faces[:SHEET]:
         large = cv2.resize(face.image, (2 * SIDE, 2 * SIDE), interpolation=cv2.INTER_CUBIC)
         points = (face.landmarks + 0.5) * (2 * SIDE / len(face.image)) - 0.5
         drawn = draw_landmarks(large, points, face.visibility == 2, 2.6)
@@ -91,12 +91,13 @@ def draw_sheet(faces: list[RenderedFace]) -> np.ndarray:
     return contact_sheet(tiles, min(COLUMNS, len(tiles)))
 
 
-def draw_fresh(faces: list[RenderedFace], records: list[Record]) -> list[FreshFace]:
-    """The fresh faces with their truth and what was found for each, in the order of the files."""
+def draw_fresh(faces: dict[str, RenderedFace], records: list[Record]) -> list[FreshFace]:
+    """The fresh faces with their truth and what was found for each, in the order of the records."""
     model, drawn = load_builtin(), []
-    for face, record in zip(faces, records, strict=True):
+    for record in records:
         if not is_face(record):
             continue
+        face = faces["/".join(Path(record["image"]).parts[-3:])]
         found = np.array(record["landmarks"])
         truth = face.landmarks
         box = tight_box(truth, face.visibility)

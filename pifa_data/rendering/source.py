@@ -30,19 +30,25 @@ def write_source(
     seed: int,
     people: range,
     pictures: int,
+    keep: int | None = None,
     advance: Callable[[int], None] = lambda done: None,
-) -> list[RenderedFace]:
+) -> dict[str, RenderedFace]:
     """Render so many pictures of each person and write them; the same bytes for the same arguments.
 
     Args:
         folder: is made; files in it are replaced.
         people: numbers of the people.
+        keep: give so many of the faces back at most, spread over all of them, as each has its picture; None: all.
         advance: is told of each picture.
+
+    Returns:
+        Faces by their files' names, as the table has them.
 
     Raises:
         OSError: no space, or no right to write.
     """
-    faces: list[RenderedFace] = []
+    faces: dict[str, RenderedFace] = {}
+    step = max(1, len(people) * pictures // keep) if keep else 1
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number in people:
@@ -53,8 +59,9 @@ def write_source(
             file = folder / "images" / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(_encoded(face, name))
-            faces.append(face)
-            of = len(faces)
+            if len(images) % step == 0 and (keep is None or len(faces) < keep):
+                faces[name] = face
+            of = len(images) + 1
             images.append({"id": of, "file_name": name, "width": renderer.size, "height": renderer.size})
             annotations.append(_annotation(face, of))
             advance(1)

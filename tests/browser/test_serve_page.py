@@ -29,6 +29,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert image is not None
     one = cv2.resize(image[:450], None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
     cv2.imwrite(str(folder / "one.jpg"), one)
+    cv2.imwrite(str(folder / "one.tiff"), one)
     cv2.imwrite(str(folder / "two.png"), np.concatenate([one, one[:, ::-1]], axis=1))
     cv2.imwrite(str(folder / "none.png"), np.full((200, 300, 3), (90, 120, 60), np.uint8))
     (folder / "large.bmp").write_bytes(b"BM" + bytes(1_200_000))
@@ -152,6 +153,39 @@ def test_a_face_that_is_not_found_can_be_marked_by_keys_and_by_pointer(page: Dri
         page.call("Input.dispatchMouseEvent", type=kind, x=x + by, y=y + by, button="left", buttons=1, clickCount=1)
     page.wait("document.getElementById('status').textContent.startsWith('Face 2 added')")
     assert page.run("document.querySelectorAll('#faces button').length") == 2
+
+
+def test_the_mesh_of_a_photo_that_the_browser_cannot_show_has_its_colours(page: Driven, photos: Path) -> None:
+    dropped(page, photos / "one.tiff", 1)
+    assert "can't show the photo" in page.run("document.getElementById('status').textContent")
+    page.wait(MESH)
+    time.sleep(0.05)
+    drawn = pixels(turned(page, b""))
+    assert (drawn.max(1) - drawn.min(1) > 40).mean() > 0.02  # skin
+
+
+def test_nothing_can_be_marked_before_there_is_a_reply(page: Driven, photos: Path) -> None:
+    page.run(
+        "const real = window.fetch; window.fetch = (where, ...more) => String(where).startsWith('/api/align') ? "
+        'Promise.resolve(new Response(\'{"status": 503, "reason": "busy"}\', {status: 503})) : real(where, ...more)'
+    )
+    page.drop(photos / "none.png")
+    page.wait("document.querySelector('#alert p').textContent === 'busy'")
+    assert page.run("document.getElementById('mark').disabled")
+
+
+def test_the_camera_is_on_once_and_then_off(page: Driven, photos: Path) -> None:
+    page.run(
+        "window.streams = []; navigator.mediaDevices.getUserMedia = async () => {"
+        " const made = document.createElement('canvas').captureStream(); window.streams.push(made); return made; }"
+    )
+    live = "window.streams.filter((s) => s.getTracks().some((t) => t.readyState === 'live')).length"
+    page.run("for (let i = 0; i < 2; i++) document.querySelector('#empty [data-do=camera]').click()")
+    page.wait("!document.getElementById('shooting').hidden")
+    assert (page.run("window.streams.length"), page.run(live)) == (2, 1)
+    assert page.run("document.getElementById('again').hidden")
+    dropped(page, photos / "one.jpg", 1)
+    assert page.run(live) == 0
 
 
 def test_errors_are_told_in_words(page: Driven, photos: Path) -> None:

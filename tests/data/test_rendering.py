@@ -163,14 +163,15 @@ def test_a_source_is_read_with_people_and_visibility(renderer: FaceRenderer, tmp
     found = [face for face in read_faces(f"coco-json:{tmp_path}", FORMATS) if isinstance(face, Face)]
     assert len(found) == len(made) == sum(told) == 4
     assert [face.subject for face in found] == ["person_0004"] * 2 + ["person_0005"] * 2
-    for face, truth in zip(found, made, strict=True):
+    for face, truth in zip(found, made.values(), strict=True):
         assert (face.scheme, face.kind, face.image_size) == ("ibug68", "2d", (160, 160))
         np.testing.assert_allclose(face.landmarks, truth.landmarks, atol=6e-4)
         np.testing.assert_array_equal(face.visibility, truth.visibility)
         picture = read_image(face.image)
         assert np.abs(picture.astype(float) - truth.image).mean() < 8
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
-    write_source(tmp_path, renderer, seed=1, people=range(4, 6), pictures=2)
+    few = write_source(tmp_path, renderer, seed=1, people=range(4, 6), pictures=2, keep=2)
+    assert list(few) == ["person_0004/imgs/0000.jpg", "person_0005/imgs/0000.jpg"]
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import shlex
 import webbrowser
@@ -29,7 +30,7 @@ from zoo.errors import ZooError
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """A demo of 24 faces and one step, and what it said."""
     said: list[str] = []
-    out = tmp_path_factory.mktemp("demo") / "out"
+    out = tmp_path_factory.mktemp("demo") / "the demo"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipelines.demo, "FRESH", 2)
         assert run_demo(out, faces=22, steps=1, say=said.append) == out / PAGE
@@ -80,7 +81,10 @@ def test_the_commands_on_the_page_are_commands(made: tuple[Path, list[str]]) -> 
         ["pifa", name] for name in ("inspect", "prep", "train", "eval", "zoo", "align", "align")
     ]
     for command in typed:
-        context, arguments = click.Context(main, info_name="pifa"), shlex.split(command.split("&gt;")[0])[1:]
+        context, arguments = (
+            click.Context(main, info_name="pifa"),
+            shlex.split(html.unescape(command).split(" > ")[0])[1:],
+        )
         group: click.Group = main
         while arguments:  # parsed as if typed, and not run
             name, found, arguments = group.resolve_command(context, arguments)
@@ -89,6 +93,13 @@ def test_the_commands_on_the_page_are_commands(made: tuple[Path, list[str]]) -> 
             if not isinstance(found, click.Group):
                 break
             group, arguments = found, [*context._protected_args, *context.args]
+
+
+def test_a_version_is_above_all_earlier_ones(tmp_path: Path) -> None:
+    assert pipelines.demo._next_version(tmp_path) == "0.1.0"
+    for name in ("0.2.0", "0.10.0", "notes"):
+        (tmp_path / "demo68" / name).mkdir(parents=True)
+    assert pipelines.demo._next_version(tmp_path) == "0.11.0"
 
 
 def test_it_goes_over_its_own_folder_and_over_no_other(tmp_path: Path) -> None:

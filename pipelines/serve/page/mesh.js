@@ -15,7 +15,7 @@ void main() {
 
 const FRAGMENT = `#version 300 es
 precision mediump float;
-uniform sampler2D photo; uniform bool clay;
+uniform sampler2D photo; uniform bool clay; uniform bool pictured;
 in vec3 turned; in vec3 painted; in vec2 at; in float facing;
 out vec4 shown;
 void main() {
@@ -23,7 +23,7 @@ void main() {
   if (!gl_FrontFacing) n = -n;
   // Where the photo looks along the skin its pixels smear; the vertices' own colours take over.
   bool inside = all(greaterThanEqual(at, vec2(0.0))) && all(lessThanEqual(at, vec2(1.0)));
-  float sharp = inside ? smoothstep(0.1, 0.4, facing) : 0.0;
+  float sharp = pictured && inside ? smoothstep(0.1, 0.4, facing) : 0.0;
   vec3 skin = clay ? vec3(0.78, 0.76, 0.74) : mix(painted, texture(photo, at).rgb, sharp);
   float light = clay ? 0.28 + 0.72 * max(dot(n, normalize(vec3(-0.4, 0.5, 0.9))), 0.0) + 0.12 * max(n.x, 0.0)
                      : 0.82 + 0.2 * max(n.z, 0.0);
@@ -174,6 +174,7 @@ export class MeshView {
     const middle = low.map((v, i) => (v + high[i]) / 2);
     gl.uniform4f(this.at("place"), ...middle, 1.8 / Math.hypot(...high.map((v, i) => v - low[i])));
     gl.uniform4f(this.at("part"), ...part);
+    gl.uniform1i(this.at("pictured"), picture ? 1 : 0);
     this.count = mesh.triangles.length;
     this.draw();
   }

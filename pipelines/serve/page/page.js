@@ -9,7 +9,7 @@ const $ = (id) => document.getElementById(id);
 const all = (selector) => [...document.querySelectorAll(selector)];
 
 const state = { file: null, picture: null, reply: null, chosen: 0, zoomed: false, marked: null, turn: 0 };
-let model = { groups: {}, largest_bytes: Infinity }, meshes = new Map(), view = null, stream = null;
+let model = { groups: {}, largest_bytes: Infinity }, meshes = new Map(), view = null, stream = null, asked = 0;
 
 const faces = () => state.reply?.faces ?? [];
 const face = () => faces()[state.chosen];
@@ -96,6 +96,7 @@ async function open(file, name) {
   meshes = new Map();
   view?.clear();
   setMarking(false);
+  $("mark").disabled = true;
   setZoom(false);
   for (const [id, hidden] of [["empty", true], ["result", false], ["again", false]]) $(id).hidden = hidden;
   $("busy").hidden = false;
@@ -127,6 +128,7 @@ async function open(file, name) {
 
 function arrived() {
   $("about").style.visibility = "";
+  $("mark").disabled = false;
   const n = faces().length, more = state.reply.found - n;
   const took = state.took < 1000 ? `${Math.round(state.took)} ms` : `${(state.took / 1000).toFixed(1)} s`;
   tell(`${n === 1 ? "1 face" : `${n || "No"} faces`} in ${took}${more > 0 ? `, ${more} more not shown` : ""} · ${state.name} · ${size().join(" × ")}${state.picture ? "" : " · this browser can't show the photo"}`);
@@ -142,7 +144,8 @@ function failed(error) {
   complain(error.message);
   tell("");
   if (state.picture || state.reply) return;
-  for (const [id, hidden] of [["empty", false], ["result", true], ["again", true]]) $(id).hidden = hidden;
+  state.file = null;
+  for (const [id, hidden] of [["empty", Boolean(stream)], ["result", true], ["again", true]]) $(id).hidden = hidden;
 }
 
 async function markFace(box) {
@@ -161,7 +164,7 @@ async function markFace(box) {
   } catch (error) {
     if (turn === state.turn) complain(error.message);
   } finally {
-    $("busy").hidden = true;
+    if (turn === state.turn) $("busy").hidden = true;
   }
 }
 
@@ -232,16 +235,24 @@ async function download(kind) {
 
 async function startCamera() {
   complain(null);
+  stopCamera();
+  const asking = asked;
+  let found;
   try {
-    stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 } } });
+    found = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 } } });
   } catch {
+    if (asking === asked) leaveCamera();
     return complain("The camera can't be used: there is none, or the page may not.");
   }
-  for (const [id, hidden] of [["empty", true], ["result", true], ["shooting", false]]) $(id).hidden = hidden;
+  // A photo came meanwhile, or another click.
+  if (asking !== asked) return found.getTracks().forEach((track) => track.stop());
+  stream = found;
+  for (const [id, hidden] of [["empty", true], ["result", true], ["again", true], ["shooting", false]]) $(id).hidden = hidden;
   $("video").srcObject = stream;
 }
 
 function stopCamera() {
+  asked++;
   stream?.getTracks().forEach((track) => track.stop());
   stream = null;
   $("shooting").hidden = true;
@@ -258,6 +269,8 @@ function shoot() {
 function leaveCamera() {
   stopCamera();
   $(state.file ? "result" : "empty").hidden = false;
+  $("again").hidden = !state.file;
+  if (state.file) paint();
 }
 
 // What the user does
