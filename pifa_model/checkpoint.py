@@ -140,7 +140,7 @@ def read_header(path: Path) -> Header:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
-        _refuse_huge(path)
+        _check_start(path)
         with safe_open(path, framework="pt") as file:
             document = json.loads((file.metadata() or {}).get("pifa", "null"))
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
@@ -234,11 +234,19 @@ def _check_described(
             raise CheckpointError(f"{path}: {name}: expected numbers of type {kind}, found {found[name].get_dtype()}")
 
 
-def _refuse_huge(path: Path) -> None:
+def _check_start(path: Path) -> None:
+    """Refuse headers that safetensors takes: of any size, and with two tensors of one name."""
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
-    if size > MAX_HEADER_BYTES:
-        raise SafetensorError(f"a header of more than {MAX_HEADER_BYTES} bytes")
+        if size > MAX_HEADER_BYTES:
+            raise SafetensorError(f"a header of more than {MAX_HEADER_BYTES} bytes")
+        json.loads(file.read(size), object_pairs_hook=_once)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) != len(document := dict(pairs)):
+        raise ValueError("a key stands there twice")
+    return document
 
 
 def _shown(text: object) -> str:

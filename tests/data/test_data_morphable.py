@@ -278,7 +278,8 @@ def test_arrays_of_types_that_numpy_lacks_are_refused(tmp_path: Path, kind: str,
     header = json.dumps({"mean": {"dtype": kind, "shape": [4, 3], "data_offsets": [0, 12 * size]}}).encode()
     path = tmp_path / "model.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(12 * size))
-    with pytest.raises(MorphableError, match=r"model\.safetensors: not a morphable model's file"):
+    # Where ml_dtypes is imported, as by onnx, NumPy has them; the file is no model all the same.
+    with pytest.raises(MorphableError, match=r"model\.safetensors: (not a morphable|a safetensors file, but not)"):
         MorphableModel.load(path)
 
 

@@ -204,7 +204,8 @@ def tricks(header: bytes, tensors: bytes) -> dict[str, bytes]:
     document = json.loads(header)
     first, second = [name for name in document if name != "__metadata__"][:2]
     begin, end = document[first]["data_offsets"]
-    two = header[:-1] + b',"' + first.encode() + b'":' + json.dumps(document[first]).encode() + b"}"
+    # Without the spaces that fill it up: with them the second description would stand behind the end.
+    two = header.rstrip()[:-1] + b',"' + first.encode() + b'":' + json.dumps(document[first]).encode() + b"}"
     evil = {**document, "\x1b[2J\n": {"dtype": "F32", "shape": [1], "data_offsets": [0, 2**40]}}
     good = join(header, tensors)
     return {
