@@ -233,7 +233,7 @@ class Tracker:
         turn[:, 2] += ALONE - middle
         grid = np.stack(np.meshgrid(np.arange(2.0 * ALONE), np.arange(2.0 * ALONE)), axis=-1)
         back = cv2.invertAffineTransform(turn)
-        source = CropSource(image, Square(float(middle[0]), float(middle[1]), 2 * size, 2 * ALONE))
+        source = CropSource(image, Square(float(middle[0]), float(middle[1]), side=2 * size, size=2 * ALONE))
         picture = source.sample(grid @ back[:, :2].T + back[:, 2])
         half = (box[2:] - box[:2]) / 2 * (ALONE / size)
         expected = np.concatenate([ALONE - half, ALONE + half])
