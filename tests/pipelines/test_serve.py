@@ -458,7 +458,10 @@ def test_the_log_says_who_asked_for_what_and_no_more(
     with caplog.at_level("INFO", "pifa.serve"):
         post(address, hopper, box=BOX)
         requests.get(f"{address}/%1b[31m%0aPOST", timeout=30)
-    lines = [record.getMessage() for record in caplog.records if record.name == "pifa.serve"]
+        deadline = time.monotonic() + 30  # a line is written when its reply is on its way
+        while len(lines := [r.getMessage() for r in caplog.records if r.name == "pifa.serve"]) < 2:
+            assert time.monotonic() < deadline, lines
+            time.sleep(0.01)
     assert len(lines) == 2
     assert lines[0].startswith("POST /api/align 200 ")
     assert lines[0].endswith(" ms")
