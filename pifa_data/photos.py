@@ -67,6 +67,14 @@ class Photo:
         """The inverse of ``to_original``."""
         return (np.asarray(points, np.float64) - self.shift) / self.factor
 
+    def meets(self, box: np.ndarray) -> bool:
+        """Whether a ``(4,)`` box, original pixels, is not wholly outside."""
+        return bool(box[2] > 0 and box[3] > 0 and box[0] < self.width and box[1] < self.height)
+
+    def box_from_original(self, box: np.ndarray) -> np.ndarray:
+        """A ``(4,)`` box of the original in pixels of ``pixels``."""
+        return self.from_original(box.reshape(2, 2)).ravel()
+
 
 def read_photo(path: str | Path, boxes: Sequence[np.ndarray] = (), size: int = 0) -> Photo:
     """Read a photograph.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pifa_data.boxes import Square, check_box, square_of, tight_box
+from pifa_data.boxes import Square, check_box, square_of
 from pifa_data.camera import pose_angles, uncrop_camera
 from pifa_data.detection import Detector, input_box, open_detector, same_face
 from pifa_data.errors import CheckpointError, ImageError
@@ -186,7 +186,7 @@ class Aligner:
         """
         if self.header.boxes == "detector":
             return face.box
-        return tight_box(face.landmarks, np.ones(len(face.landmarks)))
+        return face.tight
 
     def align_crops(self, crops: np.ndarray, kinds: Sequence[str] | None = None) -> CropResult:
         """Align ``(N, S, S, 3)`` uint8 RGB crops; see ``Engine``."""
@@ -231,7 +231,7 @@ class Aligner:
 
 def without_doubles(faces: Sequence[Alignment]) -> list[Alignment]:
     """Faces in their order, without those whose landmarks lie where those of a surer one do."""
-    boxes = [tight_box(face.landmarks, np.ones(len(face.landmarks))) for face in faces]
+    boxes = [face.tight for face in faces]
     kept: list[int] = []
     for i in sorted(range(len(faces)), key=lambda i: -faces[i].score):
         if not any(same_face(boxes[i], boxes[other]) for other in kept):

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pifa_data.boxes import tight_box
+
 
 @dataclass(frozen=True)
 class Alignment:
@@ -30,6 +32,11 @@ class Alignment:
     pose: np.ndarray
     params: np.ndarray
     score: float
+
+    @property
+    def tight(self) -> np.ndarray:
+        """``(4,)`` the box around all of its landmarks, hidden ones too."""
+        return tight_box(self.landmarks, np.ones(len(self.landmarks)))
 
     def enlarged(self, factor: float, shift: np.ndarray) -> Alignment:
         """The same face in pixels x′ = factor · x + shift, as of the photo that a smaller one was made from."""

@@ -81,10 +81,16 @@ def load_aligner(
         return Aligner(engine), file
     device = pick_device(device)
     file = checkpoint_file(name, registry)
-    header = read_header(file)
-    model: MorphableModel
-    if morphable is not None:
-        model = find_model(morphable)
-    else:
-        model = find_model_by_fingerprint(header.morphable.fingerprint, [file.parent / "morphable.safetensors"])
+    model = model_of(file, read_header(file).morphable.fingerprint, morphable)
     return Aligner(TorchEngine(load_checkpoint(file, model), device)), file
+
+
+def model_of(file: Path, fingerprint: str, name: str | None = None) -> MorphableModel:
+    """The morphable model of a file: the one called ``name``, or that of its fingerprint.
+
+    Raises:
+        MorphableError: there is none.
+    """
+    if name is not None:
+        return find_model(name)
+    return find_model_by_fingerprint(fingerprint, [file.parent / "morphable.safetensors"])

@@ -10,8 +10,7 @@ from pifa_data.errors import StoreError
 from pifa_data.store import Store
 from pifa_model.checkpoint import load_checkpoint, read_header
 from pifa_model.export import Exported, export
-from pipelines.checkpoints import checkpoint_file
-from pipelines.onnx import model_of
+from pipelines.checkpoints import checkpoint_file, model_of
 from pipelines.store_reader import StoreReader
 
 MOST_FACES = 64

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from pathlib import Path
 
 from pifa_data.errors import CheckpointError
-from pifa_data.morphable import MorphableModel
 from pifa_model.checkpoint import load_checkpoint, read_header
 from pifa_model.export import export
 from pifa_model.onnx_engine import FORMAT_VERSION, OnnxEngine
-from pipelines.checkpoints import checkpoint_file
-from pipelines.sources import find_model, find_model_by_fingerprint, home
+from pipelines.checkpoints import checkpoint_file, model_of
+from pipelines.sources import home
+from zoo.storage import hash_file
 
 log = logging.getLogger("pifa.onnx")
 
@@ -35,8 +34,7 @@ def load_onnx(
     if Path(name).suffix == ".onnx":
         return OnnxEngine(name, lambda fingerprint: model_of(Path(name), fingerprint, morphable), threads), Path(name)
     file = checkpoint_file(name, registry)
-    with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    digest = hash_file(file).sha256
     model = model_of(file, read_header(file).morphable.fingerprint, morphable)
     kept = home() / "exported" / f"{digest}-{FORMAT_VERSION}.onnx"
     if not kept.is_file():
@@ -48,14 +46,3 @@ def load_onnx(
         return OnnxEngine(kept, model, threads), file
     except CheckpointError as error:
         raise CheckpointError(f"{error}; delete it, and it is made again") from error
-
-
-def model_of(file: Path, fingerprint: str, name: str | None = None) -> MorphableModel:
-    """The morphable model of a file: the one called ``name``, or that of its fingerprint.
-
-    Raises:
-        MorphableError: there is none.
-    """
-    if name is not None:
-        return find_model(name)
-    return find_model_by_fingerprint(fingerprint, [file.parent / "morphable.safetensors"])

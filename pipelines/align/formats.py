@@ -13,8 +13,6 @@ from pifa_data.errors import AnnotationError
 from pipelines.align.boxes import COLUMNS
 from pipelines.align.records import Record, is_face
 
-FORMATS = ("json", "pts", "csv", "sqlite")
-
 
 def as_text(records: Iterable[Record], form: str, points: int, coefficients: int) -> Iterator[str]:
     """Records as pieces of text, one a record and perhaps a head.

@@ -118,13 +118,13 @@ class ImageAligner:
         photo = work.photo
         assert photo is not None
         for box in given:
-            if box[2] <= 0 or box[3] <= 0 or box[0] >= photo.width or box[1] >= photo.height:
+            if photo.meets(box):
+                work.boxes.append(photo.box_from_original(box))
+            else:
                 work.failures.append(
                     f"{work.item.path}: a box ({', '.join(f'{v:g}' for v in box)}) lies outside the image of "
                     f"{photo.width}x{photo.height} pixels"
                 )
-            else:
-                work.boxes.append(photo.from_original(box.reshape(2, 2)).ravel())
 
     def _cut(self, work: Work) -> None:
         assert work.photo is not None

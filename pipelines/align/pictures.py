@@ -19,8 +19,6 @@ from pipelines.align.inputs import Item, files_for
 
 DEPTH = ".depth.png"
 
-MESH_FORMATS = ("obj", "ply", "npz")
-
 
 @dataclass(frozen=True)
 class PictureOptions:

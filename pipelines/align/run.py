@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -26,6 +25,7 @@ from pipelines.align.records import Record, face_record, failure_record, is_face
 from pipelines.align.sinks import ListSink, Sink, TextSink, write_output
 from pipelines.checkpoints import load_aligner
 from pipelines.progress import Advance, progress
+from zoo.storage import hash_file
 
 log = logging.getLogger("pifa.align")
 
@@ -101,7 +101,7 @@ def run_align(
         checkpoint: run, file or zoo name.
         paths: what to align.
         options: how.
-        form: of the output, one of ``formats.FORMATS``.
+        form: of the output, ``json``, ``pts``, ``csv`` or ``sqlite``.
         out: file of the output (of ``pts``: folder); None: text to ``say``, or without it records in the summary.
         say: takes text.
         resume, overwrite: go on with an output that was stopped; replace one.
@@ -129,7 +129,7 @@ def run_align(
         _align_all(aligner, boxes, items, items, options, _Counting(sink, summary), form)
         return summary
     settings: dict[str, Any] = {
-        "checkpoint": _sha256(file),
+        "checkpoint": hash_file(file).sha256,
         "boxes": options.boxes,
         "detector": None if boxes else options.detector,
     }
@@ -138,7 +138,7 @@ def run_align(
     settings |= {name: str(folder) for name, folder in options.pictures.folders.items()}
     settings |= {"mesh_format": options.pictures.mesh_format}
     if options.boxes and Path(options.boxes).is_file():
-        settings |= {"boxes_sha256": _sha256(Path(options.boxes))}
+        settings |= {"boxes_sha256": hash_file(Path(options.boxes)).sha256}
     journal = Journal(out, settings, resume=resume, overwrite=overwrite)
     try:
         summary.faces, summary.failures = journal.faces, journal.failures
@@ -254,8 +254,3 @@ def _align_video(
 def least_score(aligner: Aligner, options: AlignOptions) -> float:
     """The score below which a detected face is a false alarm: as asked, or by whether the score is a probability."""
     return aligner.least_score if options.min_score is None else options.min_score
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

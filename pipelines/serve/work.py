@@ -138,9 +138,9 @@ class Worker:
 
     def _in_boxes(self, photo: Photo, boxes: Sequence[np.ndarray], kind: str | None) -> list[Alignment]:
         for box in boxes:
-            if box[2] <= 0 or box[3] <= 0 or box[0] >= photo.width or box[1] >= photo.height:
+            if not photo.meets(box):
                 raise Refusal(422, f"box: expected one that meets the image of {photo.width} × {photo.height} pixels")
-        return self.aligner(photo.pixels, [photo.from_original(box.reshape(2, 2)).ravel() for box in boxes], kind)
+        return self.aligner(photo.pixels, [photo.box_from_original(box) for box in boxes], kind)
 
     def _colours(self, mesh: FaceMesh, pixels: np.ndarray) -> np.ndarray:
         """As ``vertex_colours``, of the part of the photo that the face is in, made smaller where it is large.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
 
-from pifa_data.boxes import tight_box
 from pifa_data.drawing import YELLOW
 from pifa_model import Alignment
 from pipelines.align.pictures import draw_faces
@@ -32,7 +32,7 @@ def draw_frame(
 
 
 def _at_landmarks(face: Alignment) -> Alignment:
-    return Alignment(**{**face.__dict__, "box": tight_box(face.landmarks, np.ones(len(face.landmarks)))})
+    return replace(face, box=face.tight)
 
 
 def _write(picture: np.ndarray, text: str, box: np.ndarray) -> None:

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pifa_data.boxes import box_size, tight_box
+from pifa_data.boxes import box_size
 from pifa_data.camera import pose_angles
 from pifa_model.results import Alignment
 
@@ -44,7 +44,7 @@ class OneEuroFilter:
     def __call__(self, face: Alignment, time: float) -> Alignment:
         """The face at ``time``, seconds, steadied: landmarks, M, p and the pose of M. The rest stays as it is."""
         values = np.concatenate([face.landmarks.ravel(), face.params])
-        size = max(float(box_size(tight_box(face.landmarks, np.ones(len(face.landmarks))))), 1e-6)
+        size = max(float(box_size(face.tight)), 1e-6)
         step = time - self._time
         if not 0 < step <= PAUSE:
             self._speed = np.zeros_like(face.landmarks)

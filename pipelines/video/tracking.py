@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pifa_data.boxes import Square, box_size, detector_box, overlap, square_of, tight_box
+from pifa_data.boxes import Square, box_size, detector_box, overlap, square_of
 from pifa_data.detection import Detector, input_box
 from pifa_data.images import CropSource, crop_image
 from pifa_model import Aligner, Alignment
@@ -161,14 +161,14 @@ class Tracker:
         tights = [one.tight for one in found]
         left = set(range(len(found)))
         for track in list(self._tracks):
-            here = {i for i in left if overlap(tights[i], _tight(track.face)) >= OVERLAP}
+            here = {i for i in left if overlap(tights[i], track.face.tight) >= OVERLAP}
             left -= here
             if here:
                 # The box of landmarks that lie too large makes the next too large; the detector's is another opinion.
                 self._anchor(image, track, boxes[min(here)])
             self._count(track, bool(here) or self._looks_like_a_face(image, track.face), time)
         self._lost += doubtful
-        pairs = [(overlap(tights[i], _tight(track.face)), i, track) for i in left for track in self._lost]
+        pairs = [(overlap(tights[i], track.face.tight), i, track) for i in left for track in self._lost]
         for iou, i, track in sorted(pairs, key=lambda pair: (-pair[0], pair[2].number)):
             if iou >= OVERLAP and i in left and track in self._lost and self._start(image, boxes[i], time, track):
                 left.discard(i)
@@ -183,7 +183,7 @@ class Tracker:
     def _anchor(self, image: np.ndarray, track: Track, box: np.ndarray) -> None:
         """Align a face that is followed anew, from a detector's box, if its own is far from what is found there."""
         face = self._again(image, self._align(image, [box])[0]) if _usable(box, image) else None
-        if face is not None and face.score >= self._low and overlap(_tight(face), _tight(track.face)) < MOVED:
+        if face is not None and face.score >= self._low and overlap(face.tight, track.face.tight) < MOVED:
             track.face, track.patch = face, self._patch(image, face)
 
     def _count(self, track: Track, found: bool, time: float) -> None:
@@ -227,7 +227,7 @@ class Tracker:
         Raises:
             PifaError: as of the detector.
         """
-        box = _tight(face)
+        box = face.tight
         middle, size = (box[:2] + box[2:]) / 2, float(box_size(box))
         turn = cv2.getRotationMatrix2D(middle.tolist(), np.degrees(face.pose[2]), ALONE / size)
         turn[:, 2] += ALONE - middle
@@ -241,7 +241,7 @@ class Tracker:
 
     def _patch(self, image: np.ndarray, face: Alignment) -> np.ndarray:
         """``(PATCH, PATCH)`` what the face looks like, of mean 0 and length 1."""
-        crop = crop_image(image, square_of(_tight(face), 1.0, PATCH))
+        crop = crop_image(image, square_of(face.tight, 1.0, PATCH))
         grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.float64)
         return (grey - grey.mean()) / max(float(np.linalg.norm(grey - grey.mean())), 1e-6)
 
@@ -249,7 +249,7 @@ class Tracker:
         """Of two that came to follow one face the elder stays."""
         kept: list[Track] = []
         for track in self._tracks:
-            if all(overlap(_tight(track.face), _tight(other.face)) < DOUBLE for other in kept):
+            if all(overlap(track.face.tight, other.face.tight) < DOUBLE for other in kept):
                 kept.append(track)
         self._tracks = kept
 
@@ -257,12 +257,8 @@ class Tracker:
 def follow_box(aligner: Aligner, face: Alignment) -> np.ndarray:
     """The box to align a face from in the next frame: where a detector would draw it, if it was trained with those."""
     if aligner.header.boxes == "detector":
-        return detector_box(_tight(face), face.pose[0])
+        return detector_box(face.tight, face.pose[0])
     return aligner.next_box(face)
-
-
-def _tight(face: Alignment) -> np.ndarray:
-    return tight_box(face.landmarks, np.ones(len(face.landmarks)))
 
 
 def _usable(box: np.ndarray, image: np.ndarray) -> bool:
