@@ -328,6 +328,7 @@ def store_group() -> None:
 @click.option("--preset", default="compact", show_default=True, help="compact, small, paper, or a .toml file.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting, as optimizer.name=sgd.")
 @click.option("--val", metavar="STORE", help="Store to validate on, of other people, in place of --val-fraction.")
+@click.option("--init", metavar="CHECKPOINT", help="Begin with the weights of this run, file or zoo name.")
 @click.option("--val-fraction", type=click.FloatRange(0, 0.9), help="Share of the people held out (default 0.1).")
 @click.option("--epochs", type=click.FloatRange(0, min_open=True), help="Passes over the training crops; may be 0.5.")
 @click.option("--batch-size", type=click.IntRange(1), help="Crops a step.")
@@ -343,6 +344,7 @@ def train(
     preset: str,
     settings: tuple[str, ...],
     val: str | None,
+    init: str | None,
     device: str,
     devices: int | None,
     resume: bool,
@@ -357,6 +359,7 @@ def train(
     \b
     Example:
       pifa train S.zarr --out RUN --preset compact --val-fraction 0.15 --epochs 2
+      pifa train S.zarr --out RUN --preset small --init pifa68-small --set optimizer.learning_rate=3e-4
       pifa train A.zarr B.zarr --val C.zarr --out RUN --device cuda --devices 4 --batch-size 256
       torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29500 \
         --no-python pifa train S.zarr --out RUN --device cuda
@@ -366,12 +369,14 @@ def train(
     if val is not None and shortcuts["val_fraction"] is not None:
         raise click.UsageError("--val and --val-fraction exclude each other")
     from pifa_model.config import load_config
+    from pipelines.checkpoints import checkpoint_file
     from pipelines.train import run_training
 
     given = tuple(f"training.{key}={json.dumps(value)}" for key, value in shortcuts.items() if value is not None)
     config = load_config(preset, settings + given)
+    begin = None if init is None else checkpoint_file(init)
     summary = run_training(
-        stores, out, config, val=val, device=device, devices=devices, resume=resume, overwrite=overwrite
+        stores, out, config, val=val, init=begin, device=device, devices=devices, resume=resume, overwrite=overwrite
     )
     if summary is None:  # the first process tells it
         return

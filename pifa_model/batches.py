@@ -5,7 +5,7 @@ resumed at step n sees exactly the batches it would have seen.
 
 In the layout ``faces`` a chunk holds pictures of faces, each of which stands for C rows. An epoch is then C passes over
 the chunks, each of which takes of every face one row that is still to come: read in one go, the C crops of a face would
-lie in the same few batches.
+lie in the same few batches. A face with fewer crops than others takes part in as many of the passes, evenly spread.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class TrainingStream:
         batch_size: int,
         seed: int,
         mirror: float,
+        mirror_shift: float = 0.0,
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -52,6 +53,8 @@ class TrainingStream:
             batch_size: rows of a batch, of all ranks together.
             seed: decides the order, and what is mirrored.
             mirror: probability that a row is flipped left to right.
+            mirror_shift: how far labels lie to the right of where those of a mirrored picture would, crop pixels.
+                A flipped label lies as far to the left, so it is moved back by twice as much.
             rank: which part of every batch this stream gives.
             world: how many ranks share a batch.
 
@@ -61,6 +64,7 @@ class TrainingStream:
         if batch_size > len(rows):
             raise ConfigError(f"training.batch_size: {batch_size} is more than the {len(rows)} training crops")
         self._data, self._rows, self._batch, self._seed, self._mirror = data, rows, batch_size, seed, mirror
+        self._mirror_shift = mirror_shift
         self._orders: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # of one epoch, that of the last call
         self.steps_per_epoch = len(rows) // batch_size
         self._set_rank(rank, world)
@@ -114,8 +118,12 @@ class TrainingStream:
         place = self._data.stored_at(self._rows)
         order = np.lexsort((rng.random(len(place)), place)) if self._data.shared else np.arange(len(place))
         _, first, count = np.unique(place[order], return_index=True, return_counts=True)
-        turn = np.empty(len(place), np.int64)
+        turn, most = np.empty(len(place), np.int64), count.max()
         turn[order] = np.arange(len(place)) - np.repeat(first, count)
+        if count.min() < most:
+            # A picture of fewer rows, as of a store with fewer copies, comes as evenly through the epoch as the others.
+            late = np.repeat(rng.random(len(count)), count)
+            turn[order] = ((turn[order] + late) * (most / np.repeat(count, count))).astype(np.int64).clip(max=most - 1)
         return [self._rows[turn == i] for i in range(turn.max() + 1)]
 
     def read(self, first: int, count: int) -> Iterator[Batch]:
@@ -160,6 +168,11 @@ class TrainingStream:
         flips, draws = (np.concatenate(drawn) for drawn in zip(*map(self._drawn, steps), strict=True))
         own = slice(start - steps.start * length, start - steps.start * length + len(rows))
         batch = self._data.batch(rows, self._data.read_pictures(rows, flips[own]), flips[own])
+        if self._mirror_shift:
+            mirrored = self._data.mirrored[rows] ^ flips[own]
+            moved = np.where(mirrored, np.float32(2 * self._mirror_shift), np.float32(0))
+            batch.params[:, 3] += moved  # x of M's translation
+            batch.landmarks[..., 0] += moved[:, None] * (batch.visibility > 0)
         return start, start + len(rows), replace(batch, draws=draws[own])
 
     def _drawn(self, step: int) -> tuple[np.ndarray, np.ndarray]:

@@ -132,6 +132,11 @@ class TrainingConfig(_Section):
         description="probability that a crop is flipped, with the fit of its mirrored labels; one that the store holds "
         "mirrored is flipped back",
     )
+    mirror_shift: Annotated[float, Field(ge=-0.1, le=0.1)] = Field(
+        default=0.0,
+        description="how far the labels lie to the right of where labels of the mirrored pictures would, as a share of "
+        "the crop's side; mirrored labels are moved as far to the right (`pifa eval` tells it)",
+    )
     brightness: Share = Field(default=0.2, description="largest shift, as a share of the range of values")
     contrast: Share = Field(default=0.3, description="largest change of contrast")
     val_fraction: Share = 0.1

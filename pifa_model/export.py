@@ -1,6 +1,7 @@
 """A checkpoint as one ONNX file: the whole network with its visualization layer and landmarks, for any batch.
 
-``docs/export.md`` describes the file. It is written only if it gives the landmarks that PyTorch gives.
+``docs/export.md`` describes the file. It is written only if it gives the landmarks that PyTorch gives. So is a copy of
+the checkpoint with weights in float16.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from pifa_data.camera import camera, project, rotation
 from pifa_data.drawing import draw_mesh
 from pifa_data.errors import CheckpointError
 from pifa_data.morphable import MorphableModel
-from pifa_model.checkpoint import Checkpoint
-from pifa_model.engine import TorchEngine
+from pifa_model.checkpoint import Checkpoint, load_checkpoint, save_half
+from pifa_model.engine import Engine, TorchEngine
 from pifa_model.onnx_engine import FORMAT_VERSION, MAX_BYTES, OnnxEngine, package
 from pifa_model.onnx_graph import Graph
 from pifa_model.onnx_landmarks import add_landmarks
@@ -25,6 +26,10 @@ from pifa_model.onnx_network import add_network
 
 TOLERANCE = 0.05
 """Crop pixels that a landmark may differ by; a file that is further off is not written."""
+
+HALF_TOLERANCE = 0.1
+"""Crop pixels that the landmarks of weights in float16 may differ by on average. A single point of the jaw may jump by
+a pixel, where two vertices are nearly as far out."""
 
 TIES = 0.01
 """Share of the points whose visibility may be another: those that look neither to the viewer nor away."""
@@ -41,7 +46,8 @@ class Exported:
         path: it.
         bytes: its size.
         faces: how many crops it was checked with.
-        largest: largest difference of a landmark from PyTorch's, crop pixels, at any stage and of both kinds.
+        largest: largest difference of a landmark from PyTorch's, crop pixels, at any stage and of both kinds; of
+            weights in float16 the mean difference after the last block.
     """
 
     path: Path
@@ -95,6 +101,45 @@ def export(checkpoint: Checkpoint, path: Path, *, crops: np.ndarray | None = Non
     return Exported(path, len(data), len(crops), found.landmarks)
 
 
+def export_half(
+    checkpoint: Checkpoint, file: Path, path: Path, *, crops: np.ndarray | None = None, overwrite: bool = False
+) -> Exported:
+    """Write a checkpoint's weights in float16, half as large; they are computed with in float32 (``save_half``).
+
+    Args:
+        checkpoint: network and morphable model.
+        file: where it was read.
+        path: the new file.
+        crops, overwrite: as of ``export``.
+
+    Raises:
+        CheckpointError: as ``save_half``; the file exists, or its landmarks differ from the checkpoint's.
+    """
+    if path.exists() and not overwrite:
+        raise CheckpointError(f"{path}: exists; give another name, or --overwrite to replace it")
+    if path.resolve() == file.resolve():
+        raise CheckpointError(f"{path}: is the checkpoint itself; give another name")
+    engine = TorchEngine(checkpoint)
+    if crops is None:
+        crops = drawn_faces(checkpoint.model, engine.header.input_size, FACES)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        save_half(file, temporary)
+        second = TorchEngine(load_checkpoint(temporary, checkpoint.model))
+        found = differences(engine, second, crops)
+        if not found.mean < HALF_TOLERANCE:
+            raise CheckpointError(
+                f"{path}: not written: its landmarks differ from the checkpoint's by {found.mean:.3g} crop pixels on "
+                f"average of {len(crops)} faces, expected less than {HALF_TOLERANCE}"
+            )
+        temporary.replace(path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: can't be written ({error.strerror or error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return Exported(path, path.stat().st_size, len(crops), found.mean)
+
+
 def graph_of(engine: TorchEngine) -> bytes:
     """The bytes of an engine's ONNX file.
 
@@ -126,11 +171,13 @@ class Differences:
         landmarks: largest distance of a landmark, crop pixels; infinite where a coordinate is no finite number.
         visibility: share of the points whose visibility is another.
         expected: largest difference of a face's expected error, as a part of that error; 0 where neither tells any.
+        mean: mean distance of the landmarks of the last block, crop pixels.
     """
 
     landmarks: float = 0.0
     visibility: float = 0.0
     expected: float = 0.0
+    mean: float = 0.0
 
     def fault(self) -> str:
         """Why such results are not the same; empty where they are."""
@@ -145,7 +192,7 @@ class Differences:
         return ""
 
 
-def differences(first: TorchEngine, second: OnnxEngine, crops: np.ndarray) -> Differences:
+def differences(first: Engine, second: Engine, crops: np.ndarray) -> Differences:
     """How far apart two engines are on the same crops, as ``2d`` and as ``3d``."""
     worst = Differences()
     for kind in ("2d", "3d"):
@@ -154,14 +201,16 @@ def differences(first: TorchEngine, second: OnnxEngine, crops: np.ndarray) -> Di
         try:
             found = second.align_crops(crops, kinds)
         except CheckpointError:
-            return Differences(landmarks=float("inf"))
+            return Differences(landmarks=float("inf"), mean=float("inf"))
         # Where both are NaN the network has no such estimate.
         none = np.isnan(wanted.expected) & np.isnan(found.expected)
         apart = np.where(none, 0, np.abs(found.expected / wanted.expected - 1))
+        far = np.linalg.norm(found.landmarks - wanted.landmarks, axis=-1)
         worst = Differences(
-            max(worst.landmarks, _largest(np.linalg.norm(found.landmarks - wanted.landmarks, axis=-1))),
+            max(worst.landmarks, _largest(far)),
             max(worst.visibility, _largest((found.visibility != wanted.visibility).mean())),
             max(worst.expected, _largest(apart)),
+            max(worst.mean, _largest(far[-1].mean())),
         )
     return worst
 

@@ -110,6 +110,19 @@ def face_errors(
     return 100 * mean_of_each(point_errors(predicted, truth, seen)) / normaliser(truth, name, scheme)
 
 
+def mean_offset(predicted: np.ndarray, truth: Truth, name: str, scheme: Scheme) -> tuple[float, float] | None:
+    """Mean of predicted − labelled over visible points and faces in x and in y, percent of the normaliser.
+
+    What is left of it is no noise: the labels, or the network, lie to one side. A network trained with mirrored copies
+    can't lie to one side in x, so its offset in x is the labels'.
+    """
+    measured = np.isin(truth.visibility, VISIBLE)[..., None]
+    apart = np.where(measured, predicted - truth.landmarks, 0).sum(1) / measured.sum(1).clip(min=1)
+    share = 100 * apart / normaliser(truth, name, scheme)[:, None]
+    share = share[np.isfinite(share).all(1) & measured.any((1, 2))]
+    return (float(share[:, 0].mean()), float(share[:, 1].mean())) if len(share) else None
+
+
 def mean_of_each(errors: np.ndarray) -> np.ndarray:
     """Mean of the numbers in each row of ``(N, L)``, NaN where there is none: ``(N,)``."""
     counts = np.isfinite(errors).sum(1)

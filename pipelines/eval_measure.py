@@ -30,6 +30,7 @@ from pifa_model.metrics import (
     face_errors,
     failure_rate,
     mean_of,
+    mean_offset,
     point_errors,
 )
 from pifa_model.reliability import reliability
@@ -93,6 +94,7 @@ def measure(out: Collected, normaliser: str, scheme_name: str, calibration: Cali
         **{f"nme_interocular_{points}": _of(mean_of, found) for points, found in fewer.items()},
         **{f"failure_rate_8_{points}": _of(failure_rate, found) for points, found in fewer.items()},
         **{f"auc_8_{points}": _of(area_under_curve, found) for points, found in fewer.items()},
+        "offset": mean_offset(last, truth, normaliser, scheme),
         "mape": mean_of(point_errors(last, truth)),
         "nme_by_yaw": by_yaw(errors, yaw),
         "nme_per_block_by_yaw": {name: [block[name] for block in blocks] for name in blocks[0]},

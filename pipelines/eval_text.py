@@ -36,6 +36,10 @@ def _numbers(values: dict[str, Any]) -> Iterator[str]:
             nme = _value(values[f"nme_interocular{points}"])
             yield _line(title, f"{nme} %, above 8 %: {100 * failures:.1f} % of the faces, AUC {area:.3f}")
     yield _line("MAPE", f"{_value(values['mape'])} pixels")
+    if offset := values["offset"]:
+        yield _line(
+            "offset", f"{offset[0]:+.2f} % in x, {offset[1]:+.2f} % in y: the mean of all errors with their signs"
+        )
     groups = [f"{part} {_value(error)}" for part, error in values["nme_by_group"].items() if error is not None]
     yield _line("parts", ", ".join(groups))
     if values["nme_occluded"] is not None:

@@ -1,4 +1,4 @@
-"""``pifa export``: a checkpoint as one ONNX file."""
+"""``pifa export``: a checkpoint as one ONNX file, or with its weights in float16."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from pifa_data.errors import StoreError
 from pifa_data.store import Store
 from pifa_model.checkpoint import load_checkpoint, read_header
-from pifa_model.export import Exported, export
+from pifa_model.export import Exported, export, export_half
 from pipelines.checkpoints import checkpoint_file, model_of
 from pipelines.store_reader import StoreReader
 
@@ -26,7 +26,7 @@ def run_export(
     registry: str | None = None,
     overwrite: bool = False,
 ) -> Exported:
-    """Export a run, a checkpoint's file or a zoo name to ``out``.
+    """Export a run, a checkpoint's file or a zoo name to ``out``: a name in .safetensors is of weights in float16.
 
     Args:
         checkpoint: run, file or zoo name.
@@ -42,6 +42,8 @@ def run_export(
     file = checkpoint_file(checkpoint, registry)
     loaded = load_checkpoint(file, model_of(file, read_header(file).morphable.fingerprint, morphable))
     crops = _crops(faces, loaded.header.input_size) if faces is not None else None
+    if out.suffix == ".safetensors":
+        return export_half(loaded, file, out, crops=crops, overwrite=overwrite)
     return export(loaded, out, crops=crops, overwrite=overwrite)
 
 

@@ -23,6 +23,7 @@ from pifa_data.store import MORPHABLE, Store
 from pifa_data.version import VERSION, source_commit
 from pifa_data.views import table_rows
 from pifa_model.batches import TrainingStream
+from pifa_model.beginning import begin_with
 from pifa_model.checkpoint import Header, MorphableReference
 from pifa_model.config import Config
 from pifa_model.joined_rows import JoinedRows, check_validation
@@ -32,9 +33,10 @@ from pifa_model.ranks import find_ranks
 from pifa_model.rows import Rows
 from pifa_model.shape import Landmarks
 from pifa_model.statistics import measure_params
-from pipelines.checkpoints import computes_bf16, pick_device
+from pipelines.checkpoints import computes_bf16, model_of, pick_device
 from pipelines.progress import progress
 from pipelines.run_folder import RunLog, open_run
+from zoo.storage import hash_file
 
 log_people = logging.getLogger("pifa.train")
 
@@ -130,6 +132,7 @@ def run_training(
     config: Config,
     *,
     val: str | Path | None = None,
+    init: Path | None = None,
     device: str = "auto",
     devices: int | None = None,
     resume: bool = False,
@@ -142,6 +145,7 @@ def run_training(
         run: the folder to write.
         config: preset and settings.
         val: store to validate on; people of ``stores`` are held out if None.
+        init: a checkpoint whose weights to begin with where they fit (``begin_with``); random ones if None.
         device: ``auto``, ``cpu`` or ``cuda``.
         devices: processes on this machine, each with a device; one if None, or as many as torchrun or SLURM started.
             All but the first are started by calling the program again as it was called, so that a script of one's
@@ -172,7 +176,11 @@ def run_training(
             "%d people to train on, %d held out for validation", len(split.train_subjects), len(split.val_subjects)
         )
     network, loss = new_network(config, data, sides.rows)
-    stream = TrainingStream(data, sides.rows, config.training.batch_size, config.training.seed, config.training.mirror)
+    begun = None if init is None else _begin(network, data, init, split, tell=ranks.first)
+    training = config.training
+    stream = TrainingStream(
+        data, sides.rows, training.batch_size, training.seed, training.mirror, training.mirror_shift * data.size
+    )
     stream.of_rank(0, ranks.world)  # or a batch has no equal parts
 
     from pifa_model.trainer import AlignmentModule, RoundReport, fit  # Lightning takes seconds to import
@@ -183,10 +191,10 @@ def run_training(
         going_on = resume and state.is_file()
         if ranks.first:
             # Everything that can be wrong with the settings has been; only now is a folder made or replaced.
-            resolved = _resolved(config, sides)
+            resolved = _resolved(config, sides, init)
             open_run(run, resolved, data.store.location.read(MORPHABLE), resume=resume, overwrite=overwrite)
             kind: Literal["2d", "3d"] = "2d" if data.marching[split.train].any() else "3d"
-            log = RunLog(run, _header(config, sides, resolved, kind), config.training, resume=going_on)
+            log = RunLog(run, _header(config, sides, resolved, kind, begun), config.training, resume=going_on)
             stack.callback(log.close)
             advance = stack.enter_context(progress("training", stream.total_steps(config.training.epochs), "steps"))
         else:
@@ -234,6 +242,28 @@ def new_network(config: Config, data: Rows, rows: np.ndarray) -> tuple[Network, 
     return network, AlignmentLoss(config.losses, torch.from_numpy(parameter_weights(statistics, model)))
 
 
+def _begin(network: Network, data: Rows, file: Path, split: Split, *, tell: bool) -> Header:
+    """Take over a checkpoint's weights; returns its header."""
+    begun = begin_with(network, data.store.model, file, lambda fingerprint: model_of(file, fingerprint, None))
+    if tell:
+        new = sorted({name.rsplit(".", 2)[0] for name in begun.left})
+        log_people.info(
+            "%s: begins with %d of %d tensors%s",
+            file,
+            len(begun.taken),
+            len(begun.taken) + len(begun.left),
+            f"; new: {', '.join(new[:6])}{', …' if len(new) > 6 else ''}" if new else "",
+        )
+        if seen := sorted({*begun.header.training.get("train_subjects", ())} & {*split.val_subjects}):
+            log_people.warning(
+                "%s was trained on %d of the people held out for validation (%s): their error will read too low",
+                file,
+                len(seen),
+                ", ".join(seen[:3]) + (", …" if len(seen) > 3 else ""),
+            )
+    return begun.header
+
+
 def validation_rows(data: Rows, faces: np.ndarray) -> np.ndarray:
     """One jittered crop of each of the faces (the unjittered one where there is only that), as photographed.
 
@@ -245,7 +275,7 @@ def validation_rows(data: Rows, faces: np.ndarray) -> np.ndarray:
     return rows[data.copy[rows] == np.minimum(1, data.copies[data.source[rows]] - 1)]
 
 
-def _resolved(config: Config, sides: Sides) -> dict[str, Any]:
+def _resolved(config: Config, sides: Sides, init: Path | None) -> dict[str, Any]:
     """What is saved as ``config.json``: enough to repeat the run, and its split."""
 
     def named(rows: Rows) -> list[dict[str, str]]:
@@ -257,11 +287,17 @@ def _resolved(config: Config, sides: Sides) -> dict[str, Any]:
         "stores": named(sides.data),
         "val_stores": [] if sides.held_out is sides.data else named(sides.held_out),
         "split": {"train": sides.split.train_subjects, "val": sides.split.val_subjects},
+        "init": None if init is None else {"path": str(init), "sha256": hash_file(init).sha256},
     }
 
 
-def _header(config: Config, sides: Sides, resolved: dict[str, Any], kind: Literal["2d", "3d"]) -> Header:
+def _header(
+    config: Config, sides: Sides, resolved: dict[str, Any], kind: Literal["2d", "3d"], begun: Header | None
+) -> Header:
     data = sides.data
+    before = {} if begun is None else begun.training
+    # Who was trained on before counts as trained on: `pifa eval` measures on others.
+    known = {*resolved["split"]["train"], *before.get("train_subjects", ())}
     everything = [store.attributes for store in data.stores]
     attributes = everything[0]
     return Header(
@@ -280,7 +316,8 @@ def _header(config: Config, sides: Sides, resolved: dict[str, Any], kind: Litera
             "store_digests": [store["digest"] for store in resolved["stores"]],
             "faces": sum(int(one["faces"]) // table_rows(one["config"]["profile"]) for one in everything),
             "source_commit": source_commit(),
-            "train_subjects": resolved["split"]["train"],
-            "val_subjects": resolved["split"]["val"],
-        },
+            "train_subjects": sorted(known),
+            "val_subjects": sorted({*resolved["split"]["val"]} - known),
+        }
+        | ({} if resolved["init"] is None else {"init": resolved["init"]["sha256"]}),
     )

@@ -11,7 +11,7 @@ from pipelines.commands.options import FILE, print_json
 
 @click.command()
 @click.argument("checkpoint")
-@click.option("--out", required=True, type=FILE, metavar="MODEL.onnx", help="File to write.")
+@click.option("--out", required=True, type=FILE, metavar="FILE", help="File to write: .onnx or .safetensors.")
 @click.option("--faces", metavar="STORE", help="Store whose crops the file is checked with (default: drawn faces).")
 @click.option("--morphable", help="Morphable model, if it is not found by its fingerprint.")
 @click.option("--registry", help="Registry of a zoo name.")
@@ -28,11 +28,13 @@ def export(
 ) -> None:
     """Write CHECKPOINT (run, file or zoo name) as an ONNX file: the whole network, for any number of faces at once.
 
-    It is written only if its landmarks are those of PyTorch; docs/export.md has its inputs and outputs.
+    It is written only if its landmarks are those of PyTorch; docs/export.md has its inputs and outputs. A file called
+    .safetensors is the checkpoint itself with weights in float16, half as large.
 
     \b
     Example:
       pifa export pifa68-small --out small.onnx
+      pifa export RUN --out half/best.safetensors
       pifa align small.onnx photo.jpg --runtime onnx
     """
     from dataclasses import asdict
@@ -44,7 +46,7 @@ def export(
         print_json({**asdict(done), "path": str(done.path)})
         return
     click.echo(
-        f"{done.path}: {done.bytes / 1e6:.1f} MB, landmarks within {done.largest:.1g} pixels of PyTorch's on "
+        f"{done.path}: {done.bytes / 1e6:.1f} MB, landmarks within {done.largest:.1g} pixels of the checkpoint's on "
         f"{done.faces} faces"
     )
 

@@ -228,3 +228,36 @@ def test_an_abandoned_stream_ends_its_thread(stores: Stores) -> None:
     next(batches)
     batches.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "pifa-reader"]
+
+
+def test_mirrored_labels_lie_where_the_labels_lie(data: StoreRows) -> None:
+    """Labels to the right of the face are so on its mirror image too, where mirrored ones are to the left."""
+    rows, shift = every_row(data), 0.75
+    plain, shifted = (
+        list(TrainingStream(data, rows, 8, seed=2, mirror=0.5, mirror_shift=by).read(0, 9)) for by in (0.0, shift)
+    )
+    moved = 0
+    for a, b in zip(plain, shifted, strict=True):
+        unmoved = data.labels(a.rows)  # as the store has them
+        mirrored = data.mirrored[a.rows] ^ (np.abs(a.params - unmoved.params).max(1) > 1e-3)
+        by = np.where(mirrored, np.float32(2 * shift), np.float32(0))
+        np.testing.assert_allclose(
+            b.landmarks[..., 0] - a.landmarks[..., 0], by[:, None] * (a.visibility > 0), atol=1e-4
+        )
+        np.testing.assert_allclose(b.params[:, 3] - a.params[:, 3], by, atol=1e-4)
+        np.testing.assert_array_equal(a.landmarks[..., 1], b.landmarks[..., 1])
+        moved += int(mirrored.sum())
+    assert 20 < moved < 52  # of 72
+
+
+def test_faces_of_fewer_crops_come_through_the_whole_epoch(stores: Stores) -> None:
+    """Of a store with 6 copies and one with 2: the second's must not all come first."""
+    data = stores["faces"]
+    few = data.source[every_row(data)] % 2 == 0
+    rows = every_row(data)[~few | (data.copy[every_row(data)] == 0)]
+    stream = TrainingStream(data, rows, 4, seed=0, mirror=0.0)
+    order, _ = stream.order(0)
+    assert sorted(order.tolist()) == rows.tolist()
+    where = np.flatnonzero(data.source[order] % 2 == 0) / len(order)
+    assert np.histogram(where, 3, (0, 1))[0].min() >= 4
+    assert (stream.order(0)[0] == order).all()

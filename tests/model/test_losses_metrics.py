@@ -18,6 +18,7 @@ from pifa_model.metrics import (
     face_errors,
     failure_rate,
     mean_of,
+    mean_offset,
     normaliser,
     point_errors,
 )
@@ -58,6 +59,20 @@ def test_nme_counts_visible_points_only_and_leaves_its_arguments_alone() -> None
     assert mean_of(point_errors(predicted, truth)) == pytest.approx(5)
     np.testing.assert_array_equal(predicted, before[0])
     np.testing.assert_array_equal(truth.landmarks, before[1])
+
+
+def test_the_offset_is_the_mean_of_signed_errors() -> None:
+    truth = square_face(3)
+    truth.visibility[1, 10:] = 1
+    truth.visibility[2] = 0  # nothing to measure
+    predicted = truth.landmarks + np.array([2.0, -1.0])
+    predicted[0, ::2] += [4, 0]
+    predicted[0, 1::2] -= [4, 0]  # errors that cancel out
+    predicted[1, 10:] += 1000
+    second = normaliser(truth, "tight", IBUG)[1]
+    expected = [100 * (2 / 80 + 2 / second) / 2, -100 * (1 / 80 + 1 / second) / 2]
+    assert mean_offset(predicted, truth, "tight", IBUG) == pytest.approx(expected)
+    assert mean_offset(predicted[2:], Truth(*(a[2:] for a in vars(truth).values())), "tight", IBUG) is None
 
 
 def test_faces_without_the_normaliser_are_left_out() -> None:

@@ -10,11 +10,14 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from pifa_data.errors import CheckpointError, PifaError, StoreError
 from pifa_data.store import Store
 from pifa_model import Aligner
+from pifa_model.checkpoint import save_checkpoint, save_half
+from pifa_model.store_rows import StoreRows
 from pipelines import onnx as onnx_module
 from pipelines.commands.export import export
 from pipelines.export import run_export
@@ -41,13 +44,42 @@ def test_the_command_tells_what_it_wrote(small_run: Path, small_store: Path, tmp
     out = tmp_path / "x.onnx"
     done = run(small_run, "--out", out)
     assert done.exit_code == 0, done.output
-    assert re.fullmatch(rf"{out}: 0\.\d MB, landmarks within .* pixels of PyTorch's on 12 faces\n", done.stdout)
+    assert re.fullmatch(rf"{out}: 0\.\d MB, landmarks within .* pixels of the checkpoint's on 12 faces\n", done.stdout)
     assert isinstance(run(small_run, "--out", out).exception, PifaError)
     told = json.loads(run(small_run, "--out", out, "--overwrite", "--faces", small_store, "--json").stdout)
     assert told["path"] == str(out)
     assert told["bytes"] == out.stat().st_size
     assert told["faces"] == 64
     assert told["largest"] < 0.01
+
+
+def test_weights_in_float16(small_run: Path, small_store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "half" / "best.safetensors"
+    done = run(small_run, "--out", out, "--faces", small_store)
+    assert done.exit_code == 0, done.output
+    whole = small_run / "best.safetensors"
+    assert out.stat().st_size < 0.7 * whole.stat().st_size
+    assert (out.parent / "morphable.safetensors").read_bytes() == (small_run / "morphable.safetensors").read_bytes()
+    one, two = Aligner.load(small_run), Aligner.load(out)
+    assert two.header == one.header
+    crops = StoreRows(Store(small_store)).read_images(np.arange(24))
+    for name, tensor in two.engine.network.state_dict().items():
+        assert tensor.dtype in (torch.float32, torch.int64), name
+    found, expected = two.align_crops(crops), one.align_crops(crops)
+    assert np.linalg.norm(found.landmarks[-1] - expected.landmarks[-1], axis=2).mean() < 0.05
+    assert isinstance(run(small_run, "--out", out).exception, PifaError)  # it is there
+    assert isinstance(run(out, "--out", out, "--overwrite").exception, PifaError)  # it is itself
+    assert two.header == Aligner.load(out).header
+
+
+def test_weights_that_float16_cannot_hold(small_run: Path, tmp_path: Path) -> None:
+    loaded = Aligner.load(small_run)
+    with torch.no_grad():
+        loaded.engine.network.blocks[0].update[0].weight[0, 0] = 1e5
+    save_checkpoint(tmp_path / "big.safetensors", loaded.header, loaded.engine.network)
+    with pytest.raises(CheckpointError, match=r"blocks\.0\.update\.0\.weight: has a weight that float16 can't hold"):
+        save_half(tmp_path / "big.safetensors", tmp_path / "half.safetensors")
+    assert not (tmp_path / "half.safetensors").exists()
 
 
 def test_a_store_of_other_crops_is_refused(small_run: Path, small_store: Path, tmp_path: Path) -> None:
