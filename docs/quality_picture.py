@@ -1,11 +1,11 @@
-"""The README's strip of good and bad results, chosen by a rule: all faces in the order of their error, every tenth part.
+"""The README's strip of good and bad results, chosen by a rule: faces in the order of their error, every tenth part.
 
 python docs/quality_picture.py CHECKPOINT SOURCE OUT.png [--photos] [--parts 10] [--worst N]
 
-The first tile is the best face of SOURCE, the last one the worst, those between at 10 %, 20 %, … of the faces. Boxes are
-those of ``pifa eval --boxes jittered``. Labelled points are green, the network's are joined to them by red lines. Without
-``--photos`` the network's 3D face stands in for the photograph, for data sets whose pictures may not be handed on.
-``--worst N`` shows the N worst faces instead.
+The first tile is the best face of SOURCE, the last one the worst, those between at 10 %, 20 %, … of the faces. Boxes
+are those of ``pifa eval --boxes jittered``. Labelled points are green, the network's are joined to them by red lines.
+Without ``--photos`` the network's 3D face stands in for the photograph, for data sets whose pictures may not be handed
+on. ``--worst N`` shows the N worst faces instead.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from pifa_model.visualization import VisualizationLayer
 
 
 def test_table_1_and_the_pooling_after_the_first_convolution(model: MorphableModel) -> None:
-    network = Network(load_config("compact").network, model)
+    network = Network(NetworkConfig(head="pool", hidden=8), model)
     kernels = [
         [
             (layer.out_channels, layer.kernel_size[0])

@@ -68,7 +68,7 @@ def test_all_weights_are_taken_where_all_fit(trained: Checkpoint, small_run: Pat
 
 
 def test_what_does_not_fit_stays(trained: Checkpoint, small_run: Path) -> None:
-    config = trained.header.network.model_copy(update={"hidden": 12})
+    config = trained.header.network.model_copy(update={"hidden": 5})
     network = Network(config, trained.model, trained.header.input_size, 68)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     begun = begin_with(network, trained.model, small_run / "best.safetensors", pytest.fail)
@@ -77,8 +77,27 @@ def test_what_does_not_fit_stays(trained: Checkpoint, small_run: Path) -> None:
         assert torch.equal(network.state_dict()[name], before[name])
 
 
+def test_a_wider_network_begins_as_the_narrower_one(trained: Checkpoint, small_run: Path) -> None:
+    filters = tuple(
+        tuple(count + 8 * (i % 3) for count in block) for i, block in enumerate(trained.header.network.filters)
+    )
+    config = trained.header.network.model_copy(update={"hidden": 13, "filters": filters})
+    network = Network(config, trained.model, trained.header.input_size, 68).eval()
+    assert not begin_with(network, trained.model, small_run / "best.safetensors", pytest.fail).left
+    images = torch.randint(0, 256, (5, 3, 114, 114), generator=torch.manual_seed(1), dtype=torch.uint8)
+    with torch.no_grad():
+        wide, narrow = network(images).params, trained.network(images).params
+    for a, b in zip(wide, narrow, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-3)
+    # All of it learns: a part that nothing listens to and that is told nothing would stay what it is.
+    sum(p.square().mean() for p in network.train()(images).params).backward()
+    for name, parameter in network.named_parameters():
+        if name.endswith("features.0.0.weight"):
+            assert (parameter.grad[: len(trained.network.state_dict()[name])].abs().amax((2, 3)) > 0).all(), name
+
+
 def test_a_checkpoint_of_which_nothing_fits(trained: Checkpoint, small_run: Path) -> None:
-    config = trained.header.network.model_copy(update={"hidden": 12, "filters": ((3,), (5,)), "kernels": (5, 5)})
+    config = trained.header.network.model_copy(update={"hidden": 5, "filters": ((3,), (5,)), "kernels": (5, 5)})
     network = Network(config, trained.model, trained.header.input_size, 68)
     with pytest.raises(CheckpointError, match="none of its weights fits this network; its preset is 'small'"):
         begin_with(network, trained.model, small_run / "best.safetensors", pytest.fail)
