@@ -151,7 +151,7 @@ def _weights(offset: Tensor, grid: Grid) -> tuple[Tensor, dict[int, Tensor], dic
 
 
 def _in_pieces(work: Callable[..., Tensor], grid: Grid, *arrays: Tensor) -> Tensor:
-    """``work`` on a few faces' cells at a time, so that what it makes on the way is small and stays in a CPU's cache."""
+    """``work`` on a few faces' cells at a time, so that what it makes on the way stays in a CPU's cache."""
     n = arrays[0].shape[1] - 2 * grid.margin
     # A compiler fuses the steps, and may not know n. A GPU has no such cache, and every piece has its own launches: a
     # batch of 256 faces on 57x57 pixels would be 27 pieces of some 60 kernels, in each of five blocks.
