@@ -369,14 +369,12 @@ def train(
     if val is not None and shortcuts["val_fraction"] is not None:
         raise click.UsageError("--val and --val-fraction exclude each other")
     from pifa_model.config import load_config
-    from pipelines.checkpoints import checkpoint_file
     from pipelines.train import run_training
 
     given = tuple(f"training.{key}={json.dumps(value)}" for key, value in shortcuts.items() if value is not None)
     config = load_config(preset, settings + given)
-    begin = None if init is None else checkpoint_file(init)
     summary = run_training(
-        stores, out, config, val=val, init=begin, device=device, devices=devices, resume=resume, overwrite=overwrite
+        stores, out, config, val=val, init=init, device=device, devices=devices, resume=resume, overwrite=overwrite
     )
     if summary is None:  # the first process tells it
         return

@@ -96,9 +96,15 @@ def main() -> None:
     parser.add_argument("--boxes", choices=["jittered", "tight"], default="jittered")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    if (options.out if options.do == "train" else options.model) is None:
+        parser.error("give --out to train, --model to measure")
     faces, _ = load_faces(options.sources)
     out = set(options.without.read_text(encoding="utf-8").splitlines()) if options.without else set()
     faces = [face for face in faces if face.subject not in out and len(face.landmarks) == 68]
+    if any(not face.visibility.all() for face in faces):
+        parser.error("a face has points without a label")
+    if not faces:
+        parser.error("no face of 68 points is left")
     if options.do == "train":
         train(faces, options)
         return

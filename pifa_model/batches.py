@@ -53,8 +53,8 @@ class TrainingStream:
             batch_size: rows of a batch, of all ranks together.
             seed: decides the order, and what is mirrored.
             mirror: probability that a row is flipped left to right.
-            mirror_shift: how far labels lie to the right of where those of a mirrored picture would, crop pixels.
-                A flipped label lies as far to the left, so it is moved back by twice as much.
+            mirror_shift: how far labels lie to the right of the face, crop pixels. A flipped label lies as far to the
+                left, so it is moved back by twice as much.
             rank: which part of every batch this stream gives.
             world: how many ranks share a batch.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -31,8 +32,8 @@ FORMAT_VERSION = 2
 MAX_HEADER_BYTES = 8 * 2**20
 """Real headers have some ten kilobytes. safetensors takes 100 million bytes, and twelve times that memory for them."""
 
-_TYPES = {torch.float32: ("F32", "F16"), torch.int64: ("I64",)}
-"""safetensors' names of the types that a network's weights and buffers may be stored in."""
+_TYPES = {torch.float32: "F32", torch.int64: "I64"}
+"""safetensors' names of the types that a network's weights and buffers have. Matrices may be stored as F16 too."""
 
 
 class MorphableReference(BaseModel):
@@ -115,18 +116,29 @@ def save_calibrated(path: Path, out: Path, calibration: Calibration) -> None:
     Raises:
         CheckpointError: not a checkpoint; no space or no right to write; another morphable model beside ``out``.
     """
-    _save_copy(path, out, read_header(path).model_copy(update={"calibration": calibration}), load_file(path))
+    check_beside(path, out)
+    header = read_header(path).model_copy(update={"calibration": calibration})
+    temporary = out.with_name(f".{out.name}.partial")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _write(temporary, header, load_file(path))
+        copy_model(path, out)
+        temporary.replace(out)
+    except (SafetensorError, OSError) as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise CheckpointError(f"{out}: can't be written ({error})") from error
 
 
-def save_half(path: Path, out: Path) -> None:
-    """Write a copy of a checkpoint's file, its matrices in float16, with the morphable model beside it, if any.
+def write_half(path: Path, out: Path) -> None:
+    """Write a copy of a checkpoint's file whose matrices are in float16.
 
     P⁰, the size of P's updates, biases and the statistics of batch norm stay as they are: they are few, and a
     translation of 57 pixels would be cut to 1/32 pixel.
 
     Raises:
-        CheckpointError: not a checkpoint, or a weight that float16 can't hold; no space or no right to write; another
-            morphable model beside ``out``.
+        CheckpointError: not a checkpoint, or a weight that float16 can't hold.
+        OSError, SafetensorError: no space or no right to write.
     """
     header, tensors = read_header(path), load_file(path)
     for name, tensor in tensors.items():
@@ -134,23 +146,42 @@ def save_half(path: Path, out: Path) -> None:
             tensors[name] = tensor.half()
             if not torch.isfinite(tensors[name]).all():
                 raise CheckpointError(f"{path}: {name}: has a weight that float16 can't hold; leave it in float32")
-    _save_copy(path, out, header, tensors)
+    _write(out, header, tensors)
 
 
-def _save_copy(path: Path, out: Path, header: Header, tensors: dict[str, torch.Tensor]) -> None:
-    check_beside(path, out)
+def _write(out: Path, header: Header, tensors: dict[str, torch.Tensor]) -> None:
     text = json.dumps(header.model_dump(mode="json"), allow_nan=False, sort_keys=True)
+    save_file(tensors, out, metadata={"pifa": text})
+
+
+def copy_model(path: Path, out: Path) -> None:
+    """Copy the morphable model beside a checkpoint, if it is the checkpoint's, to beside ``out``, if there is none.
+
+    Raises:
+        OSError: no space or no right to write.
+    """
     model, beside = path.parent / "morphable.safetensors", out.parent / "morphable.safetensors"
-    temporary = out.with_name(f".{out.name}.partial")
+    if not model.is_file() or beside.exists() or not _is_of(model, read_header(path)):
+        return
+    temporary = beside.with_name(f".{beside.name}.partial")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, temporary, metadata={"pifa": text})
-        if model.is_file() and not beside.exists() and _is_of(model, header):
-            shutil.copyfile(model, beside)
-        temporary.replace(out)
-    except (SafetensorError, OSError) as error:
-        temporary.unlink(missing_ok=True)
-        raise CheckpointError(f"{out}: can't be written ({error})") from error
+        shutil.copyfile(model, temporary)
+        temporary.replace(beside)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def people_of(header: Header, key: str) -> set[str]:
+    """``train_subjects`` or ``val_subjects`` of a checkpoint; a header from elsewhere may hold anything there.
+
+    Raises:
+        CheckpointError: no list of names.
+    """
+    found = header.training.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise CheckpointError(f"header key training.{key}: expected a list of names")
+    return set(found)
 
 
 def read_header(path: Path) -> Header:
@@ -249,7 +280,7 @@ def _check_described(
             f"of {model.name}, found {shapes['initial']}; the file was changed or put together from two"
         )
     for name, tensor in expected.items():
-        kinds = _TYPES[tensor.dtype]
+        kinds = [_TYPES[tensor.dtype]] + ["F16"] * (tensor.ndim > 1 and tensor.is_floating_point())
         if shapes[name] != tuple(tensor.shape):
             raise CheckpointError(f"{path}: {name}: expected shape {tuple(tensor.shape)}, found {shapes[name]}")
         if found[name].get_dtype() not in kinds:

@@ -134,8 +134,8 @@ class TrainingConfig(_Section):
     )
     mirror_shift: Annotated[float, Field(ge=-0.1, le=0.1)] = Field(
         default=0.0,
-        description="how far the labels lie to the right of where labels of the mirrored pictures would, as a share of "
-        "the crop's side; mirrored labels are moved as far to the right (`pifa eval` tells it)",
+        description="how far the labels lie to the right of the face, as a share of the crop's side: minus `offset` of "
+        "`pifa eval`. Mirrored labels, which lie to the left, are moved back by twice as much; of all stores alike",
     )
     brightness: Share = Field(default=0.2, description="largest shift, as a share of the range of values")
     contrast: Share = Field(default=0.3, description="largest change of contrast")

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 
 from pifa_data.camera import camera, project, rotation
 from pifa_data.drawing import draw_mesh
 from pifa_data.errors import CheckpointError
 from pifa_data.morphable import MorphableModel
-from pifa_model.checkpoint import Checkpoint, load_checkpoint, save_half
+from pifa_model.checkpoint import Checkpoint, check_beside, copy_model, load_checkpoint, write_half
 from pifa_model.engine import Engine, TorchEngine
 from pifa_model.onnx_engine import FORMAT_VERSION, MAX_BYTES, OnnxEngine, package
 from pifa_model.onnx_graph import Graph
@@ -46,14 +48,15 @@ class Exported:
         path: it.
         bytes: its size.
         faces: how many crops it was checked with.
-        largest: largest difference of a landmark from PyTorch's, crop pixels, at any stage and of both kinds; of
-            weights in float16 the mean difference after the last block.
+        largest: largest difference of a landmark from the checkpoint's, crop pixels, at any stage and of both kinds.
+        mean: mean difference after the last block.
     """
 
     path: Path
     bytes: int
     faces: int
     largest: float
+    mean: float
 
 
 def export(checkpoint: Checkpoint, path: Path, *, crops: np.ndarray | None = None, overwrite: bool = False) -> Exported:
@@ -98,13 +101,13 @@ def export(checkpoint: Checkpoint, path: Path, *, crops: np.ndarray | None = Non
         raise CheckpointError(str(error).replace(str(temporary), str(path))) from error
     finally:
         temporary.unlink(missing_ok=True)
-    return Exported(path, len(data), len(crops), found.landmarks)
+    return Exported(path, len(data), len(crops), found.landmarks, found.mean)
 
 
 def export_half(
     checkpoint: Checkpoint, file: Path, path: Path, *, crops: np.ndarray | None = None, overwrite: bool = False
 ) -> Exported:
-    """Write a checkpoint's weights in float16, half as large; they are computed with in float32 (``save_half``).
+    """Write a checkpoint's weights in float16, half as large; they are computed with in float32 (``write_half``).
 
     Args:
         checkpoint: network and morphable model.
@@ -113,31 +116,35 @@ def export_half(
         crops, overwrite: as of ``export``.
 
     Raises:
-        CheckpointError: as ``save_half``; the file exists, or its landmarks differ from the checkpoint's.
+        CheckpointError: as ``write_half``; the file exists or can't be written, its landmarks differ from the
+            checkpoint's, or another morphable model is beside it.
     """
     if path.exists() and not overwrite:
         raise CheckpointError(f"{path}: exists; give another name, or --overwrite to replace it")
     if path.resolve() == file.resolve():
         raise CheckpointError(f"{path}: is the checkpoint itself; give another name")
+    check_beside(file, path)
     engine = TorchEngine(checkpoint)
     if crops is None:
         crops = drawn_faces(checkpoint.model, engine.header.input_size, FACES)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        save_half(file, temporary)
-        second = TorchEngine(load_checkpoint(temporary, checkpoint.model))
-        found = differences(engine, second, crops)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_half(file, temporary)
+        found = differences(engine, TorchEngine(load_checkpoint(temporary, checkpoint.model)), crops)
         if not found.mean < HALF_TOLERANCE:
             raise CheckpointError(
                 f"{path}: not written: its landmarks differ from the checkpoint's by {found.mean:.3g} crop pixels on "
                 f"average of {len(crops)} faces, expected less than {HALF_TOLERANCE}"
             )
+        copy_model(file, path)
         temporary.replace(path)
-    except OSError as error:
-        raise CheckpointError(f"{path}: can't be written ({error.strerror or error})") from error
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: can't be written ({getattr(error, 'strerror', None) or error})") from error
     finally:
-        temporary.unlink(missing_ok=True)
-    return Exported(path, path.stat().st_size, len(crops), found.mean)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return Exported(path, path.stat().st_size, len(crops), found.landmarks, found.mean)
 
 
 def graph_of(engine: TorchEngine) -> bytes:

@@ -40,12 +40,18 @@ TOLERANCE = 0.02
 """How far apart two models' same vertices may be expected to lie, as a share of the mean face's width."""
 
 WEIGHT = 4.0
-"""Weight of a landmark, which is a known pair, against that of a nearest vertex."""
+"""Weight of all landmarks, which are known pairs, against that of all nearest vertices."""
 
 
 @dataclass(frozen=True)
 class Similarity:
-    """X = scale · turn · X' + shift, from the new model's units to the old one's."""
+    """X = scale · turn · X' + shift, from the new model's units to the old one's.
+
+    Attributes:
+        scale: old units a new one.
+        turn: ``(3, 3)`` rotation.
+        shift: ``(3,)`` old model's units.
+    """
 
     scale: float
     turn: np.ndarray
@@ -61,7 +67,7 @@ class Similarity:
 
 
 def similarity(new: MorphableModel, old: MorphableModel) -> Similarity:
-    """The least squares similarity of the mean faces' landmarks (Umeyama, PAMI 1991, equations 40 to 42).
+    """The least squares similarity of two mean faces' landmarks (Umeyama, PAMI 1991, equations 40 to 42).
 
     Raises:
         MorphableError: a model has not these landmarks.
@@ -106,7 +112,7 @@ def translate(old: Checkpoint, network: Network, model: MorphableModel) -> dict[
 
     Args:
         old: the checkpoint.
-        network: of the new model, with the same head.
+        network: of the new model.
         model: the new model.
 
     Raises:
@@ -119,24 +125,42 @@ def translate(old: Checkpoint, network: Network, model: MorphableModel) -> dict[
     state["initial"] = torch.from_numpy(linear @ state["initial"].double().numpy() + constant).float()
     state["step"] = torch.from_numpy(new_step).float()
     update = torch.from_numpy(linear * step / new_step[:, None])
-    between = _between(old.network, network, similarity(model, old.model))
     for index in range(len(old.network.blocks)):
-        first, last = f"blocks.{index}.update.0.weight", f"blocks.{index}.update.3"
-        for name in (f"{last}.weight", f"{last}.bias"):
-            state[name] = (update @ state[name].double()).float()
-        if between is not None:
-            weights = state[first].double().unflatten(1, (-1, len(between)))
-            state[first] = (weights @ between).flatten(1).float()
-    return state
+        for name in ("weight", "bias"):
+            last = f"blocks.{index}.update.3.{name}"
+            state[last] = (update @ state[last].double()).float()
+    return state | anchors_moved(state, old.network, network, similarity(model, old.model))
 
 
-def _between(old: Network, new: Network, alike: Similarity) -> Tensor | None:
-    """How maps at the old anchors follow from those at the new: ``(A, A')``, rows of sum 1; None without anchors."""
-    if old.anchors is None or new.anchors is None:
-        return None
-    here = alike.forward(new.anchors.shape.mean.double().numpy().T)
-    there = old.anchors.shape.mean.double().numpy().T
-    distance, index = cKDTree(here).query(there, k=3)
+def anchors_moved(
+    state: dict[str, Tensor], old: Network, network: Network, alike: Similarity | None = None
+) -> dict[str, Tensor]:
+    """The layers that read the maps at anchors, for a network whose anchors are elsewhere; nothing where none are.
+
+    Args:
+        state: the old network's weights.
+        old, network: both with the head ``sample``, or there is nothing to do.
+        alike: from the new model's frame to the old one's; None of the same model.
+    """
+    if old.anchors is None or network.anchors is None:
+        return {}
+    here, there = (one.anchors.shape.mean.double().numpy().T for one in (network, old))  # type: ignore[union-attr]
+    if alike is None:
+        if here.shape == there.shape:
+            return {}
+        alike = Similarity(1.0, np.eye(3), np.zeros(3))
+    between = _between(alike.forward(here), there)
+    found = {}
+    for index in range(len(old.blocks)):
+        name = f"blocks.{index}.update.0.weight"
+        weights = state[name].double().unflatten(1, (-1, len(between)))  # (hidden, C, A)
+        found[name] = (weights @ between).flatten(1).float()
+    return found
+
+
+def _between(here: np.ndarray, there: np.ndarray) -> Tensor:
+    """How a map's values at ``there`` (A, 3) follow from those at ``here`` (A', 3): ``(A, A')``, rows of sum 1."""
+    distance, index = (found.reshape(len(there), -1) for found in cKDTree(here).query(there, k=min(3, len(here))))
     weight = 1 / np.square(distance.clip(min=1e-6))
     between = np.zeros((len(there), len(here)))
     np.put_along_axis(between, index, weight / weight.sum(1, keepdims=True), 1)

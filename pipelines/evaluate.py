@@ -16,7 +16,7 @@ from pifa_data.readers import FORMATS, Format, parse_source
 from pifa_data.schemes import SCHEMES, get_scheme, union_name
 from pifa_data.store import Store
 from pifa_data.urls import is_url
-from pifa_model.checkpoint import Header
+from pifa_model.checkpoint import Header, people_of
 from pifa_model.inference import Aligner
 from pifa_model.network import Network
 from pifa_model.store_rows import StoreRows
@@ -194,8 +194,7 @@ def _rows(
 
 def subset_mask(subjects: list[str], header: Header, subset: str | None, target: str) -> tuple[np.ndarray, str]:
     """Which faces belong to the subset, ``(F,)`` bool, and a line that says whose they are."""
-    train = set(header.training.get("train_subjects", ()))
-    val = set(header.training.get("val_subjects", ()))
+    train, val = people_of(header, "train_subjects"), people_of(header, "val_subjects")
     everyone = np.array(subjects)
     masks = {
         "all": np.ones(len(everyone), bool),

@@ -37,8 +37,6 @@ def open_run(run: Path, resolved: dict[str, Any], morphable: bytes, *, resume: b
                 others = ", ".join(store["path"] for store in before.get(key, ())) or "none"
                 raise ConfigError(f"{run}: was begun with other stores ({key}: {others})")
         _refuse_change("split", before, resolved, run)
-        if (before.get("init") or {}).get("sha256") != (resolved["init"] or {}).get("sha256"):
-            raise ConfigError(f"{run}: was begun with other weights (--init); go on with the same")
         if not (run / "state" / "last.ckpt").is_file() and _rounds(run) > 1:
             # After the first round alone it may have been killed before it wrote one.
             raise PifaError(f"{run}: has no state to go on with any more; --overwrite trains it anew")

@@ -17,14 +17,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from pifa_data.errors import ConfigError
+from pifa_data.errors import CheckpointError, ConfigError
 from pifa_data.schemes import get_scheme
 from pifa_data.store import MORPHABLE, Store
 from pifa_data.version import VERSION, source_commit
 from pifa_data.views import table_rows
 from pifa_model.batches import TrainingStream
 from pifa_model.beginning import begin_with
-from pifa_model.checkpoint import Header, MorphableReference
+from pifa_model.checkpoint import Header, MorphableReference, people_of
 from pifa_model.config import Config
 from pifa_model.joined_rows import JoinedRows, check_validation
 from pifa_model.losses import AlignmentLoss, parameter_weights
@@ -33,9 +33,9 @@ from pifa_model.ranks import find_ranks
 from pifa_model.rows import Rows
 from pifa_model.shape import Landmarks
 from pifa_model.statistics import measure_params
-from pipelines.checkpoints import computes_bf16, model_of, pick_device
+from pipelines.checkpoints import checkpoint_file, computes_bf16, model_of, pick_device
 from pipelines.progress import progress
-from pipelines.run_folder import RunLog, open_run
+from pipelines.run_folder import RunLog, open_run, read_run
 from zoo.storage import hash_file
 
 log_people = logging.getLogger("pifa.train")
@@ -132,7 +132,7 @@ def run_training(
     config: Config,
     *,
     val: str | Path | None = None,
-    init: Path | None = None,
+    init: str | Path | None = None,
     device: str = "auto",
     devices: int | None = None,
     resume: bool = False,
@@ -145,7 +145,8 @@ def run_training(
         run: the folder to write.
         config: preset and settings.
         val: store to validate on; people of ``stores`` are held out if None.
-        init: a checkpoint whose weights to begin with where they fit (``begin_with``); random ones if None.
+        init: run, file or zoo name of a checkpoint whose weights to begin with where they fit (``begin_with``); random
+            ones if None. Not needed to resume.
         device: ``auto``, ``cpu`` or ``cuda``.
         devices: processes on this machine, each with a device; one if None, or as many as torchrun or SLURM started.
             All but the first are started by calling the program again as it was called, so that a script of one's
@@ -176,7 +177,14 @@ def run_training(
             "%d people to train on, %d held out for validation", len(split.train_subjects), len(split.val_subjects)
         )
     network, loss = new_network(config, data, sides.rows)
-    begun = None if init is None else _begin(network, data, init, split, tell=ranks.first)
+    state = run / "state" / "last.ckpt"
+    going_on = resume and state.is_file()
+    begun = (read_run(run) or {}).get("init") if going_on else None
+    if init is not None and not going_on:
+        begun = _begin(network, config, data, checkpoint_file(str(init)), split, tell=ranks.first)
+    elif init is not None and Path(init).is_file() and hash_file(Path(init)).sha256 != (begun or {}).get("sha256"):
+        was = f"{begun['path']} (SHA-256 {begun['sha256'][:12]}…)" if begun else "random weights"
+        raise ConfigError(f"{run}: was begun with {was}, not with {init}; leave --init out to go on with it")
     training = config.training
     stream = TrainingStream(
         data, sides.rows, training.batch_size, training.seed, training.mirror, training.mirror_shift * data.size
@@ -187,14 +195,12 @@ def run_training(
 
     with ExitStack() as stack:
         log: RunLog | None = None
-        state = run / "state" / "last.ckpt"
-        going_on = resume and state.is_file()
         if ranks.first:
             # Everything that can be wrong with the settings has been; only now is a folder made or replaced.
-            resolved = _resolved(config, sides, init)
+            resolved = _resolved(config, sides, begun)
             open_run(run, resolved, data.store.location.read(MORPHABLE), resume=resume, overwrite=overwrite)
             kind: Literal["2d", "3d"] = "2d" if data.marching[split.train].any() else "3d"
-            log = RunLog(run, _header(config, sides, resolved, kind, begun), config.training, resume=going_on)
+            log = RunLog(run, _header(config, sides, resolved, kind), config.training, resume=going_on)
             stack.callback(log.close)
             advance = stack.enter_context(progress("training", stream.total_steps(config.training.epochs), "steps"))
         else:
@@ -242,11 +248,27 @@ def new_network(config: Config, data: Rows, rows: np.ndarray) -> tuple[Network, 
     return network, AlignmentLoss(config.losses, torch.from_numpy(parameter_weights(statistics, model)))
 
 
-def _begin(network: Network, data: Rows, file: Path, split: Split, *, tell: bool) -> Header:
-    """Take over a checkpoint's weights; returns its header."""
-    begun = begin_with(network, data.store.model, file, lambda fingerprint: model_of(file, fingerprint, None))
+def _begin(
+    network: Network, config: Config, data: Rows, file: Path, split: Split, *, tell: bool
+) -> dict[str, str | list[str]]:
+    """Take over a checkpoint's weights; what a run keeps of it: path, SHA-256, and the people it was trained on."""
+    digest = hash_file(file).sha256
+    attributes = data.store.attributes
+    begun = begin_with(
+        network,
+        config.network,
+        data.store.model,
+        file,
+        lambda fingerprint: model_of(file, fingerprint),
+        scheme=attributes["scheme"],
+        grow=data.grow,
+    )
+    try:
+        people = people_of(begun.header, "train_subjects")
+    except CheckpointError as error:
+        raise CheckpointError(f"{file}: {error}") from error
     if tell:
-        new = sorted({name.rsplit(".", 2)[0] for name in begun.left})
+        new = sorted({".".join(name.split(".")[:3]) for name in begun.left})
         log_people.info(
             "%s: begins with %d of %d tensors%s",
             file,
@@ -254,14 +276,14 @@ def _begin(network: Network, data: Rows, file: Path, split: Split, *, tell: bool
             len(begun.taken) + len(begun.left),
             f"; new: {', '.join(new[:6])}{', …' if len(new) > 6 else ''}" if new else "",
         )
-        if seen := sorted({*begun.header.training.get("train_subjects", ())} & {*split.val_subjects}):
+        if seen := sorted(people & {*split.val_subjects}):
             log_people.warning(
                 "%s was trained on %d of the people held out for validation (%s): their error will read too low",
                 file,
                 len(seen),
                 ", ".join(seen[:3]) + (", …" if len(seen) > 3 else ""),
             )
-    return begun.header
+    return {"path": str(file), "sha256": digest, "train_subjects": sorted(people)}
 
 
 def validation_rows(data: Rows, faces: np.ndarray) -> np.ndarray:
@@ -275,7 +297,7 @@ def validation_rows(data: Rows, faces: np.ndarray) -> np.ndarray:
     return rows[data.copy[rows] == np.minimum(1, data.copies[data.source[rows]] - 1)]
 
 
-def _resolved(config: Config, sides: Sides, init: Path | None) -> dict[str, Any]:
+def _resolved(config: Config, sides: Sides, begun: dict[str, Any] | None) -> dict[str, Any]:
     """What is saved as ``config.json``: enough to repeat the run, and its split."""
 
     def named(rows: Rows) -> list[dict[str, str]]:
@@ -287,17 +309,14 @@ def _resolved(config: Config, sides: Sides, init: Path | None) -> dict[str, Any]
         "stores": named(sides.data),
         "val_stores": [] if sides.held_out is sides.data else named(sides.held_out),
         "split": {"train": sides.split.train_subjects, "val": sides.split.val_subjects},
-        "init": None if init is None else {"path": str(init), "sha256": hash_file(init).sha256},
+        "init": begun,
     }
 
 
-def _header(
-    config: Config, sides: Sides, resolved: dict[str, Any], kind: Literal["2d", "3d"], begun: Header | None
-) -> Header:
-    data = sides.data
-    before = {} if begun is None else begun.training
+def _header(config: Config, sides: Sides, resolved: dict[str, Any], kind: Literal["2d", "3d"]) -> Header:
+    data, begun = sides.data, resolved["init"] or {}
     # Who was trained on before counts as trained on: `pifa eval` measures on others.
-    known = {*resolved["split"]["train"], *before.get("train_subjects", ())}
+    known = {*resolved["split"]["train"], *begun.get("train_subjects", ())}
     everything = [store.attributes for store in data.stores]
     attributes = everything[0]
     return Header(
@@ -319,5 +338,5 @@ def _header(
             "train_subjects": sorted(known),
             "val_subjects": sorted({*resolved["split"]["val"]} - known),
         }
-        | ({} if resolved["init"] is None else {"init": resolved["init"]["sha256"]}),
+        | ({"init": begun["sha256"]} if begun else {}),
     )

@@ -45,10 +45,11 @@ def export(
     if as_json:
         print_json({**asdict(done), "path": str(done.path)})
         return
-    click.echo(
-        f"{done.path}: {done.bytes / 1e6:.1f} MB, landmarks within {done.largest:.1g} pixels of the checkpoint's on "
-        f"{done.faces} faces"
-    )
+    if out.suffix == ".safetensors":
+        apart = f"landmarks {done.mean:.1g} pixels from the checkpoint's on average of"
+    else:
+        apart = f"landmarks within {done.largest:.1g} pixels of PyTorch's on"
+    click.echo(f"{done.path}: {done.bytes / 1e6:.1f} MB, {apart} {done.faces} faces")
 
 
 COMMANDS = [export]

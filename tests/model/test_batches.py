@@ -261,3 +261,5 @@ def test_faces_of_fewer_crops_come_through_the_whole_epoch(stores: Stores) -> No
     where = np.flatnonzero(data.source[order] % 2 == 0) / len(order)
     assert np.histogram(where, 3, (0, 1))[0].min() >= 4
     assert (stream.order(0)[0] == order).all()
+    for one in stream._passes(np.random.default_rng(5)):
+        assert len(set(data.source[one].tolist())) == len(one)  # no picture has two rows in a pass

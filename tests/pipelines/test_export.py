@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors.torch import load_file, save_file
 
 from pifa_data.errors import CheckpointError, PifaError, StoreError
 from pifa_data.store import Store
 from pifa_model import Aligner
-from pifa_model.checkpoint import save_checkpoint, save_half
+from pifa_model.checkpoint import load_checkpoint, save_checkpoint, write_half
 from pifa_model.store_rows import StoreRows
 from pipelines import onnx as onnx_module
 from pipelines.commands.export import export
@@ -44,7 +45,7 @@ def test_the_command_tells_what_it_wrote(small_run: Path, small_store: Path, tmp
     out = tmp_path / "x.onnx"
     done = run(small_run, "--out", out)
     assert done.exit_code == 0, done.output
-    assert re.fullmatch(rf"{out}: 0\.\d MB, landmarks within .* pixels of the checkpoint's on 12 faces\n", done.stdout)
+    assert re.fullmatch(rf"{out}: \d\.\d MB, landmarks within .* pixels of PyTorch's on 12 faces\n", done.stdout)
     assert isinstance(run(small_run, "--out", out).exception, PifaError)
     told = json.loads(run(small_run, "--out", out, "--overwrite", "--faces", small_store, "--json").stdout)
     assert told["path"] == str(out)
@@ -67,9 +68,34 @@ def test_weights_in_float16(small_run: Path, small_store: Path, tmp_path: Path) 
         assert tensor.dtype in (torch.float32, torch.int64), name
     found, expected = two.align_crops(crops), one.align_crops(crops)
     assert np.linalg.norm(found.landmarks[-1] - expected.landmarks[-1], axis=2).mean() < 0.05
+    assert re.search(r"MB, landmarks 0?\.?[\de.-]+ pixels from the checkpoint's on average of 64 faces\n", done.stdout)
     assert isinstance(run(small_run, "--out", out).exception, PifaError)  # it is there
     assert isinstance(run(out, "--out", out, "--overwrite").exception, PifaError)  # it is itself
+    told = json.loads(run(small_run, "--out", out, "--overwrite", "--json").stdout)
+    assert 0 < told["mean"] < told["largest"]
     assert two.header == Aligner.load(out).header
+
+
+def test_float16_is_for_matrices_alone(small_run: Path, tmp_path: Path) -> None:
+    loaded, path = Aligner.load(small_run), tmp_path / "best.safetensors"
+    whole = load_file(small_run / "best.safetensors")
+    for name in ("initial", "step", "blocks.0.update.0.bias", "blocks.1.features.0.1.running_var"):
+        save_file(whole | {name: whole[name].half()}, path, metadata={"pifa": loaded.header.model_dump_json()})
+        with pytest.raises(CheckpointError, match=f"{name}: expected numbers of type F32, found F16"):
+            load_checkpoint(path, loaded.model)
+
+
+def test_a_refused_float16_leaves_nothing(small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pifa_model.export.HALF_TOLERANCE", 0.0)
+    with pytest.raises(CheckpointError, match=r"half\.safetensors: not written: its landmarks differ"):
+        run_export(str(small_run), tmp_path / "half.safetensors")
+    assert not [*tmp_path.iterdir()]
+    (tmp_path / "afile").write_text("")
+    with pytest.raises(CheckpointError, match=r"afile/x\.safetensors: can't be written"):
+        run_export(str(small_run), tmp_path / "afile" / "x.safetensors")
+    (tmp_path / "morphable.safetensors").write_text("of another")
+    with pytest.raises(CheckpointError, match=r"is of another checkpoint; write x\.safetensors to another folder"):
+        run_export(str(small_run), tmp_path / "x.safetensors")
 
 
 def test_weights_that_float16_cannot_hold(small_run: Path, tmp_path: Path) -> None:
@@ -78,7 +104,7 @@ def test_weights_that_float16_cannot_hold(small_run: Path, tmp_path: Path) -> No
         loaded.engine.network.blocks[0].update[0].weight[0, 0] = 1e5
     save_checkpoint(tmp_path / "big.safetensors", loaded.header, loaded.engine.network)
     with pytest.raises(CheckpointError, match=r"blocks\.0\.update\.0\.weight: has a weight that float16 can't hold"):
-        save_half(tmp_path / "big.safetensors", tmp_path / "half.safetensors")
+        write_half(tmp_path / "big.safetensors", tmp_path / "half.safetensors")
     assert not (tmp_path / "half.safetensors").exists()
 
 

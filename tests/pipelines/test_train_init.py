@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,26 +16,24 @@ from safetensors.torch import load_file
 from cli import main
 from pifa_data.errors import CheckpointError, ConfigError
 from pifa_data.morphable import MorphableModel
-from pifa_model.beginning import begin_with
-from pifa_model.checkpoint import Checkpoint, load_checkpoint, read_header, save_checkpoint, save_half
-from pifa_model.config import Config, load_config
+from pifa_model.beginning import Beginning, begin_with
+from pifa_model.checkpoint import Checkpoint, load_checkpoint, read_header, save_checkpoint, write_half
+from pifa_model.config import Config, NetworkConfig, load_config
 from pifa_model.network import Network
 from pifa_model.shape import Landmarks
 from pifa_model.translation import params_map
 from pipelines.train import run_training
 
 
-def settings(run: Path, *more: str) -> Config:
+def settings(*more: str) -> Config:
     """The configuration of ``small_run``, with changes."""
-    config = load_config(
+    return load_config(
         "small",
         (
             *("network.hidden=8", "network.visualization.vertices=150", "training.batch_size=8"),
             *("training.val_fraction=0.25", "training.epochs=0.8", "training.round_steps=3", *more),
         ),
     )
-    assert config.network.hidden == read_header(run / "best.safetensors").network.hidden
-    return config
 
 
 @pytest.fixture(scope="module")
@@ -59,50 +58,143 @@ def other_model(model: MorphableModel) -> MorphableModel:
     )
 
 
-def test_all_weights_are_taken_where_all_fit(trained: Checkpoint, small_run: Path) -> None:
-    network = Network(trained.header.network, trained.model, trained.header.input_size, 68)
-    begun = begin_with(network, trained.model, small_run / "best.safetensors", pytest.fail)
-    assert not begun.left
-    for name, tensor in load_file(small_run / "best.safetensors").items():
-        assert torch.equal(network.state_dict()[name], tensor), name
+def made(trained: Checkpoint, **changes: Any) -> tuple[Network, NetworkConfig]:
+    """A network of the checkpoint's configuration with changes, in evaluation mode."""
+    config = NetworkConfig.model_validate(trained.header.network.model_dump() | changes)
+    torch.manual_seed(3)
+    return Network(config, trained.model, trained.header.input_size, 68).eval(), config
 
 
-def test_what_does_not_fit_stays(trained: Checkpoint, small_run: Path) -> None:
-    config = trained.header.network.model_copy(update={"hidden": 5})
-    network = Network(config, trained.model, trained.header.input_size, 68)
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    begun = begin_with(network, trained.model, small_run / "best.safetensors", pytest.fail)
-    assert {name.split(".")[2] for name in begun.left if name.startswith("blocks.")} == {"update"}
-    for name in begun.left:
-        assert torch.equal(network.state_dict()[name], before[name])
+def begun(made: tuple[Network, NetworkConfig], trained: Checkpoint, file: Path, **changes: Any) -> Beginning:
+    network, config = made
+    options = {"scheme": "ibug68", "grow": trained.header.grow} | changes
+    return begin_with(network, config, trained.model, file, pytest.fail, **options)
 
 
-def test_a_wider_network_begins_as_the_narrower_one(trained: Checkpoint, small_run: Path) -> None:
-    filters = tuple(
-        tuple(count + 8 * (i % 3) for count in block) for i, block in enumerate(trained.header.network.filters)
-    )
-    config = trained.header.network.model_copy(update={"hidden": 13, "filters": filters})
-    network = Network(config, trained.model, trained.header.input_size, 68).eval()
-    assert not begin_with(network, trained.model, small_run / "best.safetensors", pytest.fail).left
-    images = torch.randint(0, 256, (5, 3, 114, 114), generator=torch.manual_seed(1), dtype=torch.uint8)
+def images(count: int = 5) -> torch.Tensor:
+    return torch.randint(0, 256, (count, 3, 114, 114), generator=torch.manual_seed(1), dtype=torch.uint8)
+
+
+@pytest.fixture(scope="module")
+def file(trained: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint, its last layers ten times as large: after a few steps they hardly move a face."""
+    path = tmp_path_factory.mktemp("loud") / "best.safetensors"
+    for block in trained.network.blocks:
+        block.update[-1].weight.data *= 10
+    save_checkpoint(path, trained.header, trained.network)
+    return path
+
+
+def test_all_weights_are_taken_where_all_fit(trained: Checkpoint, file: Path) -> None:
+    new = made(trained)
+    assert not begun(new, trained, file).left
+    for name, tensor in load_file(file).items():
+        assert torch.equal(new[0].state_dict()[name], tensor), name
+
+
+def test_a_wider_network_begins_as_the_narrower_one(trained: Checkpoint, file: Path) -> None:
+    filters = [[count + 8 * (i % 3) for count in block] for i, block in enumerate(trained.header.network.filters)]
+    new = made(trained, hidden=13, filters=filters)
+    assert not begun(new, trained, file).left
     with torch.no_grad():
-        wide, narrow = network(images).params, trained.network(images).params
+        wide, narrow = new[0](images()).params, trained.network(images()).params
+    assert (narrow[-1] - narrow[0]).abs().max() > 0.1
     for a, b in zip(wide, narrow, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-3)
     # All of it learns: a part that nothing listens to and that is told nothing would stay what it is.
-    sum(p.square().mean() for p in network.train()(images).params).backward()
-    for name, parameter in network.named_parameters():
+    sum(p.square().mean() for p in new[0].train()(images()).params).backward()
+    for name, parameter in new[0].named_parameters():
         if name.endswith("features.0.0.weight"):
-            assert (parameter.grad[: len(trained.network.state_dict()[name])].abs().amax((2, 3)) > 0).all(), name
+            old = len(trained.network.state_dict()[name])
+            assert (parameter.grad[:old].abs().amax((2, 3)) > 0).all(), name
 
 
-def test_a_checkpoint_of_which_nothing_fits(trained: Checkpoint, small_run: Path) -> None:
-    config = trained.header.network.model_copy(update={"hidden": 5, "filters": ((3,), (5,)), "kernels": (5, 5)})
-    network = Network(config, trained.model, trained.header.input_size, 68)
-    with pytest.raises(CheckpointError, match="none of its weights fits this network; its preset is 'small'"):
-        begin_with(network, trained.model, small_run / "best.safetensors", pytest.fail)
+def test_other_numbers_of_anchors(trained: Checkpoint, file: Path) -> None:
+    """The maps are read at other places, so what was learned of the old ones goes to those between which they lie."""
+    new = made(trained, anchors=100)
+    assert not begun(new, trained, file).left
+    name = "blocks.2.update.0.weight"
+    old, now = (
+        weights.unflatten(1, (-1, anchors))  # (hidden, C, anchors)
+        for weights, anchors in (
+            (load_file(file)[name], trained.header.network.anchors),
+            (new[0].state_dict()[name], 100),
+        )
+    )
+    here, there = new[0].anchors.shape.mean.T, trained.network.anchors.shape.mean.T
+    torch.testing.assert_close(now.sum(2), old.sum(2))  # of a map that is the same everywhere: the same
+    for axis in range(3):  # of one that rises evenly: nearly
+        expected, found = old @ there[:, axis], now @ here[:, axis]
+        spread = old.norm(dim=2) * there[:, axis].std()  # what it would be off by if places had nothing to do with it
+        assert (found - expected).abs().mean() < 0.2 * spread.mean(), axis
+    begun(made(trained, anchors=2), trained, file)
+
+
+@pytest.mark.parametrize(
+    ("changes", "convolutions", "heads"),
+    [
+        ({"hidden": 5}, True, False),
+        ({"head": "pool"}, True, False),
+        ({"head": "pool", "anchors": 64}, True, False),
+        ({"kernels": [3, 3, 3, 3, 3, 5]}, True, True),
+        ({"trunk": "depthwise"}, False, False),
+        ({"inputs": ["image", "features"]}, False, False),
+    ],
+)
+def test_layers_are_taken_whole_or_not_at_all(
+    trained: Checkpoint, file: Path, changes: dict[str, Any], convolutions: bool, heads: bool
+) -> None:
+    new = made(trained, **changes)
+    before = {name: tensor.clone() for name, tensor in new[0].state_dict().items()}
+    if not convolutions:
+        with pytest.raises(CheckpointError, match="none of its weights fits this network; its preset is 'small'"):
+            begun(new, trained, file)
+        for name, tensor in new[0].state_dict().items():
+            assert torch.equal(tensor, before[name])
+        return
+    left = begun(new, trained, file).left
+    for index in range(6):
+        for part in ("features", "update"):
+            of = [name for name in before if name.startswith(f"blocks.{index}.{part}.")]
+            there = [name in left for name in of]
+            assert all(there) or not any(there), (index, part)
+    changed = changes.get("kernels", [3] * 6)
+    assert any(".features." in name for name in left) == (changed[-1] == 5)
+    assert any("blocks.0.update." in name for name in left) != heads
+    for name in left:
+        assert torch.equal(new[0].state_dict()[name], before[name])
+
+
+def test_checkpoints_of_other_crops_are_refused(trained: Checkpoint, file: Path) -> None:
+    """P is in pixels of the crop."""
+    with pytest.raises(CheckpointError, match=r"expected a checkpoint for crops of 1\.9 times the box, .* found 1\.4"):
+        begun(made(trained), trained, file, grow=1.9)
+    config = trained.header.network
+    larger = Network(config, trained.model, 160, 68)
+    with pytest.raises(CheckpointError, match=r"expected a checkpoint for crops of 160 pixels, .* found 114"):
+        begun((larger, config), trained, file)
     with pytest.raises(CheckpointError, match="no such checkpoint"):
-        begin_with(network, trained.model, small_run / "none.safetensors", pytest.fail)
+        begun(made(trained), trained, file.with_name("none.safetensors"))
+
+
+def test_spread_is_taken_for_the_same_landmarks(trained: Checkpoint, tmp_path: Path) -> None:
+    telling = made(trained, uncertainty=True)
+    path = tmp_path / "best.safetensors"
+    save_checkpoint(path, trained.header.model_copy(update={"network": telling[1]}), telling[0])
+    assert not begun(made(trained, uncertainty=True), trained, path).left
+    left = begun(made(trained, uncertainty=True), trained, path, scheme="wflw98").left
+    assert {name.split(".")[2] for name in left} == {"spread"}
+
+
+def test_a_hostile_header_has_no_people(trained: Checkpoint, small_store: Path, tmp_path: Path) -> None:
+    for number, people in enumerate((5, "abc", [["a"]], {"a": 1})):
+        path = tmp_path / f"{number}.safetensors"
+        header = trained.header.model_copy(update={"training": {"train_subjects": people}})
+        save_checkpoint(path, header, trained.network)
+        (tmp_path / "morphable.safetensors").write_bytes((small_store / "morphable.safetensors").read_bytes())
+        with pytest.raises(CheckpointError, match=r"safetensors: header key training\.train_subjects: expected a list"):
+            run_training(small_store, tmp_path / "run", settings(), init=path, device="cpu")
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_same_face_in_another_model(trained: Checkpoint, tmp_path: Path) -> None:
@@ -118,25 +210,25 @@ def test_the_same_face_in_another_model(trained: Checkpoint, tmp_path: Path) -> 
     assert apart.norm(dim=2).mean() < 0.01 * size
 
 
-def test_a_network_for_another_model_sees_the_same(trained: Checkpoint, small_run: Path, tmp_path: Path) -> None:
+def test_a_network_for_another_model_sees_the_same(trained: Checkpoint, file: Path) -> None:
     other = other_model(trained.model)
-    file = tmp_path / "best.safetensors"
-    save_checkpoint(file, trained.header, trained.network)
-    network = Network(trained.header.network, other, trained.header.input_size, 68).eval()
-    begun = begin_with(network, other, file, lambda fingerprint: trained.model)
-    assert not begun.left
-    images = torch.randint(0, 256, (6, 3, 114, 114), generator=torch.manual_seed(1), dtype=torch.uint8)
-    fixed = torch.zeros(len(images), dtype=torch.bool)
+    other = dataclasses.replace(other, identity=np.concatenate([other.identity, other.identity[:2] * 0.01]))
+    network, config = Network(trained.header.network, other, 114, 68).eval(), trained.header.network
+    done = begin_with(
+        network, config, other, file, lambda fingerprint: trained.model, scheme="ibug68", grow=trained.header.grow
+    )
+    assert not done.left
+    fixed = torch.zeros(5, dtype=torch.bool)
     with torch.no_grad():
-        one = Landmarks(trained.model, "ibug68")(trained.network(images).params[-1], fixed)
-        two = Landmarks(other, "ibug68")(network(images).params[-1], fixed)
+        one = Landmarks(trained.model, "ibug68")(trained.network(images()).params[-1], fixed)
+        two = Landmarks(other, "ibug68")(network(images()).params[-1], fixed)
     start = Landmarks(trained.model, "ibug68")(trained.network.initial[None], fixed[:1])
     assert (one - two).norm(dim=2).mean() < 0.5
     assert (one - start).norm(dim=2).mean() > 2 * (one - two).norm(dim=2).mean()  # they do move
 
 
 def test_a_run_that_begins_with_another(small_run: Path, small_store: Path, tmp_path: Path) -> None:
-    config, weights = settings(small_run, "optimizer.learning_rate=1e-9"), small_run / "last.safetensors"
+    config, weights = settings("optimizer.learning_rate=1e-9"), small_run / "last.safetensors"
     run_training(small_store, tmp_path / "run", config, init=weights, device="cpu")
     ours, theirs = (load_file(folder / "last.safetensors") for folder in (tmp_path / "run", small_run))
     for name in ours:
@@ -145,16 +237,29 @@ def test_a_run_that_begins_with_another(small_run: Path, small_store: Path, tmp_
     document = json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))
     header = read_header(tmp_path / "run" / "last.safetensors")
     assert header.training["init"] == document["init"]["sha256"]
-    save_half(weights, tmp_path / "half.safetensors")
-    for other in (tmp_path / "half.safetensors", None):
-        with pytest.raises(ConfigError, match="begun with other weights"):
-            run_training(small_store, tmp_path / "run", config, init=other, device="cpu", resume=True)
+
+
+def test_a_resumed_run_needs_its_beginning_no_more(small_run: Path, small_store: Path, tmp_path: Path) -> None:
+    begin = tmp_path / "begin.safetensors"
+    for name in ("morphable.safetensors", "last.safetensors"):
+        begin.with_name(name.replace("last", "begin")).write_bytes((small_run / name).read_bytes())
+    run, shorter = tmp_path / "run", "training.epochs=0.4"
+    run_training(small_store, run, settings(shorter), init=begin, device="cpu")
+    write_half(begin, tmp_path / "half.safetensors")
+    with pytest.raises(ConfigError, match=r"begun with .*begin\.safetensors \(SHA-256 .*, not with .*half"):
+        run_training(small_store, run, settings(shorter), init=tmp_path / "half.safetensors", device="cpu", resume=True)
+    before = (run / "last.safetensors").read_bytes()
+    run_training(small_store, run, settings(shorter), init=begin, device="cpu", resume=True)
+    begin.unlink()
+    for init in (begin, None):
+        run_training(small_store, run, settings(shorter), init=init, device="cpu", resume=True)
+    assert (run / "last.safetensors").read_bytes() == before
 
 
 def test_people_trained_on_before_are_no_strangers(
     small_run: Path, small_store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = settings(small_run, "training.split_seed=5", "training.epochs=0.1")
+    config = settings("training.split_seed=5", "training.epochs=0.1")
     before = read_header(small_run / "best.safetensors").training
     with caplog.at_level("INFO"):
         run_training(small_store, tmp_path / "run", config, init=small_run / "best.safetensors", device="cpu")
