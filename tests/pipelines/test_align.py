@@ -28,7 +28,7 @@ from pipelines.align import run as run_module
 from pipelines.align.database import aflw_angles
 from pipelines.align.journal import Journal
 
-BUNDLED = Path(zoo.__file__).parent / "registry" / "pifa68-small" / "0.2.0" / "weights.safetensors"
+BUNDLED = Path(zoo.__file__).parent / "registry" / "pifa68-small" / "1.0.0" / "weights.safetensors"
 """A checkpoint of the built-in model, which knows the places of every scheme."""
 
 

@@ -439,7 +439,7 @@ def test_a_real_face_is_found_and_followed(tmp_path: Path) -> None:
     photo = cv2.imread(str(Path(matplotlib.get_data_path(), "sample_data", "grace_hopper.jpg")))[..., ::-1]
     frames = [np.ascontiguousarray(photo[40:400, 40 + 6 * i : 440 + 6 * i]) for i in range(6)]
     clip = write_clip(tmp_path / "clip.mp4", frames, "mp4v")
-    aligner = Aligner.load(Path(zoo.__file__).parent / "registry/pifa68-small/0.1.0/weights.safetensors")
+    aligner = Aligner.load(Path(zoo.__file__).parent / "registry/pifa68-small/1.0.0/weights.safetensors")
     records: list[dict[str, Any]] = []
     summary = align_video(
         aligner,
