@@ -18,6 +18,9 @@ from pifa_data.readers.names import Names
 from pifa_data.readers.where import parse_where
 from pifa_data.urls import join
 
+ICT = "2ed23540cded2c46c2920d39ae2659d1cdb478b93f097012542cfef73c5a80f5"
+"""Fingerprint of the model that `pifa morphable get ict` gives, and that checkpoints of the zoo need."""
+
 
 def home() -> Path:
     """Where caches live: ``$PIFA_HOME``, or the platform's cache folder."""
@@ -185,7 +188,9 @@ def find_model_by_fingerprint(fingerprint: str, places: Sequence[Path] = ()) -> 
                 continue
             if model.fingerprint == fingerprint:
                 return model
+    cure = "name its file with --morphable, or import it with `pifa morphable import`"
+    if fingerprint == ICT:
+        cure = "it is `ict`, which `pifa morphable get ict` downloads; or name its file with --morphable"
     raise MorphableError(
-        f"the checkpoint needs the morphable model with fingerprint {fingerprint[:12]}…, which is not here; "
-        "name its file with --morphable, or import it with `pifa morphable import`"
+        f"the checkpoint needs the morphable model with fingerprint {fingerprint[:12]}…, which is not here; {cure}"
     )

@@ -17,16 +17,20 @@ from command_line import good, pifa
 
 import zoo
 from pifa_data.detection import Detection
-from pifa_data.errors import PifaError
+from pifa_data.errors import MorphableError, PifaError
 from pifa_data.faces import Face
+from pifa_data.morphable import import_ict_npz
 from pifa_data.readers import FORMATS, read_faces
 from pifa_data.readers.aflw import project_poses
 from pifa_model import Aligner
+from pifa_model.checkpoint import read_header
 from pipelines.align import AlignOptions, run_align
 from pipelines.align import images as images_module
 from pipelines.align import run as run_module
 from pipelines.align.database import aflw_angles
 from pipelines.align.journal import Journal
+from pipelines.checkpoints import load_aligner
+from pipelines.sources import ICT
 
 BUNDLED = Path(zoo.__file__).parent / "registry" / "pifa68-small" / "1.0.0" / "weights.safetensors"
 """A checkpoint of the built-in model, which knows the places of every scheme."""
@@ -359,3 +363,18 @@ def test_two_detections_of_one_face_become_one(monkeypatch: pytest.MonkeyPatch, 
             aligner.find([wrong], detector)
     with pytest.raises(PifaError, match="boxes of each of 2 images, found those of 1"):
         aligner.batch([image, image], [boxes])
+
+
+def test_a_checkpoint_of_the_ict_model_tells_where_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIFA_HOME", str(tmp_path))
+    with pytest.raises(MorphableError, match="`pifa morphable get ict` downloads"):
+        load_aligner("pifa68-compact-ict", device="cpu")
+
+
+def test_the_ict_model_is_the_one_that_checkpoints_need(shared_data: Path) -> None:
+    model = import_ict_npz([shared_data / "morphable" / "ict_face.npz"])
+    assert model.fingerprint == ICT
+    assert (
+        read_header(BUNDLED.parents[2] / "pifa68-compact-ict" / "1.0.0" / "weights.safetensors").morphable.fingerprint
+        == ICT
+    )
