@@ -66,9 +66,13 @@ def reach(scheduler: str) -> None:
 
 @contextmanager
 def _local(workers: int) -> Iterator[Any]:
+    import dask
     from distributed import Client, LocalCluster
 
     with (
+        # Dask's profiler asks for all threads' frames a hundred times a second, at which Python 3.11 can hang for ever:
+        # a collection of garbage may begin within, which waits for the lock that is held (CPython issue 106883).
+        dask.config.set({"distributed.worker.profile.enabled": False}),
         LocalCluster(
             n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=_level()
         ) as cluster,

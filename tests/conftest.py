@@ -6,6 +6,7 @@ import os
 # core make a fit 30 times slower. (Zarr's pytest plugin, which would import NumPy before this file, is switched off.)
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
+os.environ["DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED"] = "False"  # can hang, see pipelines/cluster.py
 
 from collections.abc import Iterator
 from pathlib import Path
