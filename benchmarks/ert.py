@@ -21,11 +21,13 @@ from pathlib import Path
 import dlib
 import numpy as np
 
-from pifa_data.boxes import box_size, face_rng, jitter_box, square_of, tight_box
+from pifa_data.boxes import face_rng, jitter_box, square_of, tight_box
 from pifa_data.faces import Face
 from pifa_data.images import read_image
-from pifa_model.bootstrap import bootstrap_mean
-from pipelines.eval_collect import JITTER_SEED
+from pifa_data.schemes import get_scheme
+from pifa_model.metrics import face_errors, mean_of
+from pipelines.eval_collect import jittered_box
+from pipelines.eval_measure import interval, truth_of
 from pipelines.sources import load_faces
 
 
@@ -62,23 +64,22 @@ def train(faces: list[Face], options: argparse.Namespace) -> None:
 def measure(faces: list[Face], options: argparse.Namespace) -> dict[str, object]:
     """NME of the tight box, percent, with its interval, and milliseconds a face."""
     model = dlib.shape_predictor(str(options.model))
-    errors, seconds = [], 0.0
+    found, seconds = [], 0.0
     for face in faces:
         tight = tight_box(face.landmarks, face.visibility)
-        box = tight if options.boxes == "tight" else jitter_box(tight, face_rng(JITTER_SEED, face.id, 0))
+        box = tight if options.boxes == "tight" else jittered_box(tight, face.id)
         image = read_image(face.image)
         start = time.perf_counter()
-        found = model(image, rectangle(box))
+        shape = model(image, rectangle(box))
         seconds += time.perf_counter() - start
-        points = np.array([[p.x, p.y] for p in found.parts()])
-        seen = face.visibility == 2
-        errors.append(100 * np.linalg.norm(points - face.landmarks, axis=1)[seen].mean() / box_size(tight))
-    ends = bootstrap_mean(np.array(errors), np.array([face.subject for face in faces]), draws=2000)
+        found.append([[p.x, p.y] for p in shape.parts()])
+    errors = face_errors(np.array(found, np.float64), truth_of(faces), "tight", get_scheme("ibug68"))
+    ends = interval(errors, [face.subject for face in faces]) or {}
     return {
         "faces": len(faces),
-        "nme": float(np.mean(errors)),
-        "low": ends.low,
-        "high": ends.high,
+        "nme": mean_of(errors),
+        "low": ends.get("low"),
+        "high": ends.get("high"),
         "ms_per_face": 1e3 * seconds / len(faces),
     }
 

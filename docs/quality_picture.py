@@ -16,13 +16,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pifa_data.boxes import box_size, face_rng, jitter_box, tight_box
+from pifa_data.boxes import tight_box
 from pifa_data.drawing import contact_sheet, label_tile, write_png
 from pifa_data.faces import Face
 from pifa_data.images import crop_image, read_image
 from pifa_data.mesh import normal_picture
-from pifa_model import Aligner
-from pipelines.eval_collect import JITTER_SEED
+from pifa_data.schemes import get_scheme
+from pifa_model import Aligner, Alignment
+from pifa_model.metrics import face_errors
+from pipelines.eval_collect import jittered_box
+from pipelines.eval_measure import truth_of
 from pipelines.sources import load_faces
 from pipelines.tiles import square_around
 
@@ -32,15 +35,17 @@ TILE = 240
 _LIGHT = np.array([0.3, 0.5, 0.8]) / np.linalg.norm([0.3, 0.5, 0.8])
 
 
-def aligned(aligner: Aligner, face: Face) -> tuple[float, np.ndarray, np.ndarray]:
-    """NME of the tight box in percent, the landmarks, and the 3D face on black, for one face."""
-    image, tight = read_image(face.image), tight_box(face.landmarks, face.visibility)
-    found = aligner(image, [jitter_box(tight, face_rng(JITTER_SEED, face.id, 0))])[0]
-    seen = face.visibility == 2
-    error = 100 * np.linalg.norm(found.landmarks - face.landmarks, axis=1)[seen].mean() / box_size(tight)
-    normals = normal_picture([aligner.mesh(found)], image.shape[:2])
+def aligned(aligner: Aligner, face: Face) -> Alignment:
+    """What is found in the jittered box of a face."""
+    box = jittered_box(tight_box(face.landmarks, face.visibility), face.id)
+    return aligner(read_image(face.image), [box])[0]
+
+
+def shaded(aligner: Aligner, found: Alignment, shape: tuple[int, int]) -> np.ndarray:
+    """The 3D face on grey, ``(*shape, 3)`` uint8."""
+    normals = normal_picture([aligner.mesh(found)], shape)
     lit = ((normals.astype(float) / 127.5 - 1) @ _LIGHT).clip(0, 1) * normals.any(2)
-    return float(error), found.landmarks, np.repeat((40 + 150 * lit[..., None]).astype(np.uint8), 3, axis=2)
+    return np.repeat((40 + 150 * lit[..., None]).astype(np.uint8), 3, axis=2)
 
 
 def tile(face: Face, error: float, points: np.ndarray, ground: np.ndarray) -> np.ndarray:
@@ -65,14 +70,16 @@ def main() -> None:
     options = parser.parse_args()
     aligner = Aligner.load(options.checkpoint)
     faces, _ = load_faces([options.source])
-    results = [aligned(aligner, face)[:2] for face in faces]
-    order = np.argsort([error for error, _ in results], kind="stable")
+    results = [aligned(aligner, face) for face in faces]
+    points = np.stack([found.landmarks for found in results]).astype(np.float64)
+    errors = face_errors(points, truth_of(faces), "tight", get_scheme(aligner.scheme))
+    order = np.argsort(errors, kind="stable")
     places = np.linspace(0, len(order) - 1, options.parts + 1).round().astype(int)
-    chosen = order[::-1][: options.worst] if options.worst else order[places]
     tiles = []
-    for i in chosen:
-        error, points, shape = aligned(aligner, faces[i])
-        tiles.append(tile(faces[i], error, points, read_image(faces[i].image) if options.photos else shape))
+    for i in order[::-1][: options.worst] if options.worst else order[places]:
+        photo = read_image(faces[i].image)
+        ground = photo if options.photos else shaded(aligner, results[i], photo.shape[:2])
+        tiles.append(tile(faces[i], errors[i], points[i], ground))
     write_png(options.out, contact_sheet(tiles, min(len(tiles), 6)))
 
 

@@ -81,10 +81,9 @@ def save_checkpoint(path: Path, header: Header, network: Network) -> None:
         CheckpointError: no space or no right to write.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    text = json.dumps(header.model_dump(mode="json"), allow_nan=False, sort_keys=True)
     temporary = path.with_name(f".{path.name}.partial")
     try:
-        save_file(tensors, temporary, metadata={"pifa": text})
+        _write(temporary, header, tensors)
         temporary.replace(path)
     except (SafetensorError, OSError) as error:
         temporary.unlink(missing_ok=True)

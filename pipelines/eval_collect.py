@@ -174,14 +174,18 @@ def input_box(face: Face, boxes: str, fit: np.ndarray | None, scheme: str, fitte
         raise AnnotationError("too few labels for a box around them; use --boxes dataset")
     if boxes == "tight":
         return tight
-    rng = face_rng(JITTER_SEED, face.id, 0)
     if boxes == "jittered":
-        return jitter_box(tight, rng)
+        return jittered_box(tight, face.id)
     yaw = bin_yaw(_pose(fit), UNKNOWN if face.pose is None else face.pose)
     if not np.isfinite(yaw):
         raise AnnotationError("too few labels to tell which way the face looks; use --boxes tight")
     how = BOXES[boxes]
-    return jitter_box(detector_box(tight, np.array(yaw)), rng, how.shift, how.scale)
+    return jitter_box(detector_box(tight, np.array(yaw)), face_rng(JITTER_SEED, face.id, 0), how.shift, how.scale)
+
+
+def jittered_box(tight: np.ndarray, face_id: str) -> np.ndarray:
+    """The box of ``--boxes jittered``, of a face's tight one."""
+    return jitter_box(tight, face_rng(JITTER_SEED, face_id, 0))
 
 
 def _align(aligner: Aligner, crops: np.ndarray, squares: list[Square], kinds: list[str], out: Collected) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from pifa_data.errors import AnnotationError
+from pifa_data.faces import Face
 from pifa_data.schemes import correspondence, get_scheme
 from pifa_model.bootstrap import bootstrap_mean
 from pifa_model.breakdowns import (
@@ -117,6 +119,12 @@ def measure(out: Collected, normaliser: str, scheme_name: str, calibration: Cali
         "faces_digest": _digest(out),
     }
     return Measurement(truth, predicted, stages, values)
+
+
+def truth_of(faces: Sequence[Face]) -> Truth:
+    """The labels of faces of one scheme, without boxes and poses: what NME of the tight box needs."""
+    landmarks, visibility = np.stack([f.landmarks for f in faces]), np.stack([f.visibility for f in faces])
+    return Truth(landmarks, visibility, np.full((len(faces), 4), np.nan), np.full(len(faces), np.nan))
 
 
 def interval(errors: np.ndarray, subjects: list[str]) -> dict[str, Any] | None:
