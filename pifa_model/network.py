@@ -98,7 +98,7 @@ class Network(nn.Module):
             if index == 0:
                 inputs = [x, v] if "map" in self.inputs else [x]
                 if self.stride > 2:
-                    inputs = [F.pixel_unshuffle(one, self.stride // 2) for one in inputs]
+                    inputs = [_unshuffled(one, self.stride // 2) for one in inputs]
             else:
                 # The image on the grid of later blocks, where u = (u₁₁₄ + 0.5) / stride − 0.5.
                 x = F.avg_pool2d(x, self.stride) if index == 1 else x
@@ -156,6 +156,12 @@ class Network(nn.Module):
             nn.init.normal_(last.weight, std=1e-3)
             if block.spread is not None:  # begins at e⁰ = 1 pixel
                 nn.init.normal_(block.spread.weight, std=1e-3)
+
+
+def _unshuffled(images: Tensor, factor: int) -> Tensor:
+    """``F.pixel_unshuffle``, which gives a batch of nothing back as it is: with the channels of before."""
+    batch, channels, height, width = images.shape
+    return F.pixel_unshuffle(images, factor).view(batch, channels * factor**2, height // factor, width // factor)
 
 
 def _check_images(images: Tensor, size: int) -> None:
