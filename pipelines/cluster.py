@@ -36,6 +36,11 @@ WORKERS_SECONDS = 600.0
 """After which a cluster without workers is given up, unless Dask's own ``distributed.scheduler.no-workers-timeout`` is
 set: a queueing system takes minutes to start the first."""
 
+MEMORY = {"MALLOC_TRIM_THRESHOLD_": 2**29, "MALLOC_MMAP_THRESHOLD_": 2**25}
+"""For glibc in the workers. Dask has memory given back to the system whenever 64 KB of it are free, which a shard's
+megabytes then get from it again, page by page: a third of all time. A worker's next shard needs what the last one
+needed. The same names in the user's environment come first."""
+
 
 @contextmanager
 def connected(workers: int, scheduler: str | None) -> Iterator[Any]:
@@ -73,6 +78,7 @@ def _local(workers: int) -> Iterator[Any]:
         # Dask's profiler asks for all threads' frames a hundred times a second, at which Python 3.11 can hang for ever:
         # a collection of garbage may begin within, which waits for the lock that is held (CPython issue 106883).
         dask.config.set({"distributed.worker.profile.enabled": False}),
+        dask.config.set({f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in MEMORY.items()}),
         LocalCluster(
             n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=_level()
         ) as cluster,
