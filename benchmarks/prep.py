@@ -15,8 +15,8 @@
 
 ``benchmarks/scale.py`` carries these on to a hundred million faces.
 
-Compare ratios, not seconds; with ``--folder /dev/shm`` a slow disk, which holds the floor up as well, is left out. Linux
-alone: elsewhere no process can be kept to a core, and memory has other units.
+Compare ratios, not seconds; with ``--folder /dev/shm`` a slow disk, which holds the floor up as well, is left out.
+Linux alone: elsewhere no process can be kept to a core, and memory has other units.
 """
 
 from __future__ import annotations
