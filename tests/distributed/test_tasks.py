@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import CancelledError, Future
 from itertools import islice
 from types import SimpleNamespace
@@ -45,6 +46,16 @@ class Client:
 def busy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers are looked at each time."""
     monkeypatch.setattr(pipeline, "LOOK_SECONDS", 0.0)
+
+
+def test_local_workers_keep_their_memory_unless_the_user_wants_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = list(pipeline.MEMORY)
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(names[0], "123")
+    with pipeline.connected(1, None) as client:
+        (found,) = client.run(lambda: [os.environ.get(name) for name in names]).values()
+    assert found == ["123", str(pipeline.MEMORY[names[1]])]
 
 
 def test_the_window_follows_the_workers() -> None:
