@@ -31,11 +31,19 @@ CHANGES = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", 
 
 @dataclass(frozen=True)
 class Run:
-    """What became of a command: its exit status (negative: the signal), its output, and how many changes it began."""
+    """What became of a command.
+
+    Attributes:
+        status: its exit status; negative: the signal.
+        output: what it wrote.
+        changes: how many changes of files it began.
+        last_made: number of the last one that needs space; what follows only moves or removes.
+    """
 
     status: int
     output: str
     changes: int
+    last_made: int
 
 
 class Crasher:
@@ -97,7 +105,9 @@ def serve() -> None:
             status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             output.seek(0)
             count.seek(0)
-            answer = {"status": status, "output": output.read(), "changes": len(count.read())}
+            changes = count.read()
+            answer = {"status": status, "output": output.read(), "changes": len(changes)}
+            answer["last_made"] = changes.rfind("+") + 1
         print(json.dumps(answer), flush=True)
 
 
@@ -108,11 +118,12 @@ def _command(cli: types.ModuleType, asked: dict[str, Any], count: Any) -> int:
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event not in CHANGES or not _changes(event, arguments, asked["within"]):
             return
-        os.write(count.fileno(), b".")
+        makes = event in ("open", "os.mkdir")
+        os.write(count.fileno(), b"+" if makes else b".")
         number = next(numbers)
         if number == asked["kill"]:
             os.kill(os.getpid(), signal.SIGKILL)
-        if asked["full"] and number >= asked["full"] and event in ("open", "os.mkdir"):
+        if asked["full"] and number >= asked["full"] and makes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(arguments[0]))
 
     sys.addaudithook(hook)

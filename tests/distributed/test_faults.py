@@ -85,7 +85,8 @@ def strike(crash: Crasher, tmp_path: Path, request: pytest.FixtureRequest) -> Ca
         scene = Scene(tmp_path / "scene", first)
         scene.folder.mkdir()
         scene.reset()
-        changes = crash.run(*command, within=scene.folder).changes
+        undisturbed = crash.run(*command, within=scene.folder)
+        changes = undisturbed.last_made if what == "full" else undisturbed.changes
         for moment in moments(changes, f"{what} {request.node.name}"):
             scene.reset()
             done = crash.run(*command, within=scene.folder, **{what: moment})
