@@ -66,7 +66,13 @@ def prepare(source: str, store: str | Path, config: dict[str, Any], **options: A
     given = json.dumps([[source], str(store), options, config])
     done = subprocess.run([sys.executable, "-c", CHILD, given], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    shutil.rmtree(store)  # what is not on the disk yet need not go there in the time of the next
+    return found
+
+
+def tried(source: str, store: Path, config: dict[str, Any], **options: Any) -> dict[str, Any]:
+    """``prepare``, and the store removed, so that what is not on the disk yet need not go there in the next one's time."""
+    found = prepare(source, store, config, **options)
+    shutil.rmtree(store)
     return found
 
 
@@ -115,7 +121,7 @@ def speed(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     floors, rates = [floor_rate(plan, model, options.workers, folder)], []
     for turn in range(options.repeats):
         common: dict[str, Any] = {"morphable": options.morphable, "limit": options.faces, "workers": options.workers}
-        rates.append(prepare(options.source, folder / f"speed-{turn}.zarr", {}, **common)["crops_per_second"])
+        rates.append(tried(options.source, folder / f"speed-{turn}.zarr", {}, **common)["crops_per_second"])
         floors.append(floor_rate(plan, model, options.workers, folder))
     plan.close()
     return {
@@ -135,7 +141,7 @@ def scaling(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     for turn, workers in enumerate((1, 2, 1)):
         common: dict[str, Any] = {"morphable": options.morphable, "limit": options.faces, "workers": workers}
         floors.append(floor_rate(plan, model, workers, folder))
-        rates.append(prepare(options.source, folder / f"scaling-{turn}.zarr", {}, **common)["crops_per_second"])
+        rates.append(tried(options.source, folder / f"scaling-{turn}.zarr", {}, **common)["crops_per_second"])
     plan.close()
     one, floor = (rates[0] + rates[2]) / 2, (floors[0] + floors[2]) / 2
     return {
@@ -152,7 +158,7 @@ def memory(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     for faces in options.simulated:
         source = make_source(folder / f"memory-{faces}", faces)
         store = folder / f"memory-{faces}.zarr"
-        found = prepare(source, store, {}, morphable="builtin", workers=options.workers)
+        found = tried(source, store, {}, morphable="builtin", workers=options.workers)
         out[f"{faces}_faces"] = {
             "worker_megabytes": found["worker_kilobytes"] / 1024,
             "main_megabytes": found["main_kilobytes"] / 1024,
@@ -198,7 +204,7 @@ def layouts(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     out: dict[str, Any] = {"workers": options.workers}
     for layout in ("crops", "faces"):
         common: dict[str, Any] = {"morphable": options.morphable, "limit": options.faces, "workers": options.workers}
-        found = prepare(options.source, folder / f"{layout}.zarr", {"layout": layout}, **common)
+        found = tried(options.source, folder / f"{layout}.zarr", {"layout": layout}, **common)
         out[layout] = {
             "crops_per_second": found["crops_per_second"],
             "bytes_a_face": found["store_bytes"] / found["faces"],
