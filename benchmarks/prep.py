@@ -70,7 +70,7 @@ def prepare(source: str, store: str | Path, config: dict[str, Any], **options: A
 
 
 def tried(source: str, store: Path, config: dict[str, Any], **options: Any) -> dict[str, Any]:
-    """``prepare``, and the store removed, so that what is not on the disk yet need not go there in the next one's time."""
+    """``prepare``, and the store removed: what of it is not on the disk yet need not go there in the next's time."""
     found = prepare(source, store, config, **options)
     shutil.rmtree(store)
     return found
