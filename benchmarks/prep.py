@@ -115,9 +115,14 @@ def floor_rate(plan: Plan, model: Any, workers: int, folder: Path) -> float:
     return plan.layout.faces * plan.layout.copies / seconds
 
 
-def speed(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def planned(options: argparse.Namespace) -> tuple[Any, Plan]:
+    """The morphable model, and the source's faces in shards."""
     model = find_model(options.morphable)
-    plan = Plan(Selection((options.source,), limit=options.faces), PrepConfig(), model, strict=False)
+    return model, Plan(Selection((options.source,), limit=options.faces), PrepConfig(), model, strict=False)
+
+
+def speed(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    model, plan = planned(options)
     floors, rates = [floor_rate(plan, model, options.workers, folder)], []
     for turn in range(options.repeats):
         common: dict[str, Any] = {"morphable": options.morphable, "limit": options.faces, "workers": options.workers}
@@ -135,8 +140,7 @@ def speed(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def scaling(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """One, two, one worker: the mean of the ones is what two are measured by. The floor's tells what the cores give."""
-    model = find_model(options.morphable)
-    plan = Plan(Selection((options.source,), limit=options.faces), PrepConfig(), model, strict=False)
+    model, plan = planned(options)
     rates, floors = [], []
     for turn, workers in enumerate((1, 2, 1)):
         common: dict[str, Any] = {"morphable": options.morphable, "limit": options.faces, "workers": workers}
@@ -183,8 +187,7 @@ def nothing(*arguments: Any) -> int:
 
 def scheduler(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Every cost of a task but its work: the client's, the scheduler's and the worker's, with the real arguments."""
-    model = find_model(options.morphable)
-    plan = Plan(Selection((options.source,), limit=options.faces), PrepConfig(), model, strict=False)
+    model, plan = planned(options)
     shared = (str(folder), str(ROOT), model.fingerprint, plan.layout, plan.config)
     whole = max(1, plan.layout.faces // plan.layout.shard_faces)
     packed = [plan.faces_of(shard) for shard in range(min(whole, 20))]
